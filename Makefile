@@ -1,0 +1,46 @@
+# make demo: see it work.  make test: everything that must hold.  Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RUN := runs/demo
+DATA := data/synthetic
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(STAMP) ## make .venv with everything in it
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"error: Python {sys.version.split()[0]} is too old, 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(DATA)/annotations/person_keypoints_val.json: | $(STAMP)
+	$(BIN)/python scripts/make_synthetic.py out=$(DATA)
+
+demo: $(STAMP) $(DATA)/annotations/person_keypoints_val.json ## generate people, train, evaluate, predict
+	$(BIN)/python scripts/train.py experiment=demo run.name=$(notdir $(RUN)) run.if_exists=overwrite
+	$(BIN)/python scripts/evaluate.py checkpoint=$(RUN)/best.safetensors out=$(RUN)/evaluation.json
+	$(BIN)/python scripts/predict.py checkpoint=$(RUN)/best.safetensors source=$(DATA)/images/val out=$(RUN)/predictions
+	@printf '\nThe results are in %s:\n' '$(RUN)'
+	@printf '  %-28s %s\n' 'evaluation.json' 'AP and the other COCO numbers' \
+		'predictions/' 'pictures with skeletons, keypoints as JSON' \
+		'best.safetensors' 'the model: cpn.Predictor.from_checkpoint("$(RUN)/best.safetensors")' \
+		'metrics.jsonl, tensorboard/' 'the learning curves'
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## lint, types and all tests
+	$(BIN)/python -m pytest --numprocesses=2
+
+clean: ## remove .venv and caches; runs/ and data/ stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find cpn scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
