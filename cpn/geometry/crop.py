@@ -1,0 +1,161 @@
+"""Image <-> crop <-> heatmap, and the pixel rule that everything else refers to.
+
+The pixel rule:
+
+- Every POINT, in the image, crop or heatmap frame, is in pixel-index coordinates: an integer is the
+  centre of that pixel. COCO keypoints are used as annotated; `cv2.warpAffine` means the same.
+- Every BOX is in edge coordinates, as COCO's: pixel i covers [i, i + 1), so index = edge - 0.5.
+- A heatmap cell of stride s covers s x s crop pixels. Index u in the crop and v in the heatmap:
+  v = (u + 0.5) / s - 0.5 and u = (v + 0.5) * s - 0.5.
+- Mirroring a frame of width W sends u to W - 1 - u. With W = s * w this agrees exactly with
+  v -> w - 1 - v in the heatmap, so a mirrored heatmap needs no shift.
+"""
+
+import math
+from typing import Any, Protocol, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Uint8Array = npt.NDArray[np.uint8]
+
+
+class _Arithmetic(Protocol):
+    """What numpy arrays, torch tensors and floats have in common."""
+
+    def __add__(self, other: float, /) -> Any: ...  # noqa: ANN401  (each returns its own kind)
+    def __sub__(self, other: float, /) -> Any: ...  # noqa: ANN401
+    def __mul__(self, other: float, /) -> Any: ...  # noqa: ANN401
+    def __truediv__(self, other: float, /) -> Any: ...  # noqa: ANN401
+
+
+Points = TypeVar("Points", bound=_Arithmetic)
+
+
+def grow_box(
+    box_xywh: npt.ArrayLike, *, aspect: float, margin: float
+) -> tuple[FloatArray, FloatArray]:
+    """The smallest box of a given aspect around a box, grown by a margin.
+
+    Args:
+        box_xywh: (4,) edge frame.
+        aspect: width / height of the result (the network input's).
+        margin: factor on both sides afterwards; 1.25 adds 12.5 % of the size on each side.
+
+    Returns:
+        center_xy (2,) and size_wh (2,), edge frame. A box without extent in one direction is grown
+        from the other one.
+
+    Raises:
+        ValueError: the box is not finite or has no extent at all.
+    """
+    x, y, width, height = np.asarray(box_xywh, dtype=np.float64).tolist()
+    if not all(map(math.isfinite, (x, y, width, height))) or max(width, height) <= 0:
+        raise ValueError(f"box (x, y, w, h) must be finite with a size: {(x, y, width, height)}")
+    center = np.array([x + width / 2, y + height / 2])
+    height = max(height, width / aspect)
+    return center, np.array([height * aspect, height]) * margin
+
+
+def crop_matrix(
+    center: npt.ArrayLike,
+    size_wh: npt.ArrayLike,
+    input_hw: tuple[int, int],
+    *,
+    scale: float = 1.0,
+    rotation_degrees: float = 0.0,
+    flip: bool = False,
+) -> FloatArray:
+    """The affine map from the image to the crop, both in pixel-index coordinates.
+
+    Args:
+        center: (2,) of the box, edge frame; it lands on the crop's centre.
+        size_wh: (2,) of the box that fills the crop.
+        input_hw: (H, W) of the crop.
+        scale: multiplies the box, so 1.3 shows more around and makes the person smaller.
+        rotation_degrees: turns the picture clockwise as one looks at it.
+        flip: mirrors the crop, after the rotation.
+
+    Returns:
+        (2, 3) `matrix`: crop = matrix[:, :2] @ image + matrix[:, 2].
+    """
+    height, width = input_hw
+    box_wh = np.asarray(size_wh, dtype=np.float64) * scale
+    cosine, sine = np.cos(np.deg2rad(rotation_degrees)), np.sin(np.deg2rad(rotation_degrees))
+    zoom_x, zoom_y = width / box_wh[0], height / box_wh[1]
+    zoom_x = -zoom_x if flip else zoom_x
+    linear = np.array([[zoom_x * cosine, -zoom_x * sine], [zoom_y * sine, zoom_y * cosine]])
+    center_index = np.asarray(center, dtype=np.float64) - 0.5
+    offset = np.array([(width - 1) / 2, (height - 1) / 2]) - linear @ center_index
+    return np.column_stack([linear, offset])
+
+
+def invert_matrix(matrix: npt.ArrayLike) -> FloatArray:
+    """The crop -> image map of an image -> crop map (..., 2, 3)."""
+    values = np.asarray(matrix, dtype=np.float64)
+    linear = np.linalg.inv(values[..., :2])
+    return np.concatenate([linear, -linear @ values[..., 2:]], axis=-1)
+
+
+def transform_points(matrix: npt.ArrayLike, points: npt.ArrayLike) -> FloatArray:
+    """Maps points by one matrix, or each instance's points by its own matrix.
+
+    Args:
+        matrix: (2, 3), or (N, 2, 3).
+        points: (..., 2), or (N, K, 2) with N matrices.
+
+    Returns:
+        float64 array of the points' shape.
+    """
+    values = np.asarray(matrix, dtype=np.float64)
+    linear = np.swapaxes(values[..., :2], -1, -2)
+    offset = values[:, 2] if values.ndim == 2 else values[..., None, :, 2]
+    return np.asarray(np.asarray(points, dtype=np.float64) @ linear + offset)
+
+
+def warp_crop(image: Uint8Array, matrix: npt.ArrayLike, input_hw: tuple[int, int]) -> Uint8Array:
+    """Samples the crop with one bilinear warp; what lies outside the image is black.
+
+    A photo with two or more pixels per crop pixel is halved first, as often as that holds: bilinear
+    sampling would skip pixels. 2 x 2 means cost a tenth of the decoding.
+
+    Args:
+        image: (H, W, 3) uint8.
+        matrix: (2, 3) image -> crop, from `crop_matrix`.
+        input_hw: size of the crop.
+
+    Returns:
+        (input_h, input_w, 3) uint8.
+    """
+    height, width = input_hw
+    values = np.asarray(matrix, dtype=np.float64)
+    while abs(np.linalg.det(values[:, :2])) <= 0.25 and min(image.shape[:2]) >= 2:
+        image, values = _halve(image, values)
+    warped = cv2.warpAffine(image, values, (width, height), flags=cv2.INTER_LINEAR)
+    return np.asarray(warped, dtype=np.uint8)
+
+
+def _halve(image: Uint8Array, matrix: FloatArray) -> tuple[Uint8Array, FloatArray]:
+    """The image of 2 x 2 means and its matrix; an odd last row or column is left out."""
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    even = image[: 2 * height, : 2 * width]
+    halved = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    linear, offset = matrix[:, :2], matrix[:, 2]
+    # Index i of the halved image is the centre of 2 i and 2 i + 1, so x = 2 i + 0.5.
+    return np.asarray(halved, dtype=np.uint8), np.column_stack(
+        [2 * linear, offset + linear.sum(axis=1) / 2]
+    )
+
+
+def crop_to_heatmap(points_crop: Points, stride: float) -> Points:
+    """Crop frame -> heatmap frame of the given stride; numpy, torch or float."""
+    points_heatmap: Points = (points_crop + 0.5) / stride - 0.5
+    return points_heatmap
+
+
+def heatmap_to_crop(points_heatmap: Points, stride: float) -> Points:
+    """Heatmap frame of the given stride -> crop frame; numpy, torch or float."""
+    points_crop: Points = (points_heatmap + 0.5) * stride - 0.5
+    return points_crop

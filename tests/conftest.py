@@ -1,0 +1,70 @@
+"""A data set small enough to know by heart."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from cpn.skeleton import COCO_17
+
+WIDTH, HEIGHT = 64, 48
+
+
+@dataclass(frozen=True)
+class TinyCoco:
+    """Four 64 x 48 photos with six persons (annotation ids 1..6), as an ordinary COCO data set."""
+
+    annotations: Path
+    images: Path
+
+    def read(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.annotations.read_text())
+        return document
+
+    def write(self, document: Mapping[str, Any]) -> None:
+        self.annotations.write_text(json.dumps(document))
+
+
+@pytest.fixture
+def tiny_coco(tmp_path: Path) -> TinyCoco:
+    """One person each in images 1 and 2, two each in images 3 and 4."""
+    data = TinyCoco(tmp_path / "annotations" / "tiny.json", tmp_path / "images")
+    for folder in (data.annotations.parent, data.images):
+        folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images = []
+    for image_id in range(1, 5):
+        name = f"{image_id:03d}.png"
+        noise = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        assert cv2.imwrite(str(data.images / name), noise)
+        images.append({"id": image_id, "file_name": name, "width": WIDTH, "height": HEIGHT})
+    people = [_person(i + 1, image_id, rng) for i, image_id in enumerate((1, 2, 3, 3, 4, 4))]
+    data.write({"images": images, "annotations": people, "categories": [_category()]})
+    return data
+
+
+def _category() -> dict[str, Any]:
+    limbs = [[a + 1, b + 1] for a, b in COCO_17.limbs]
+    return {"id": 1, "name": "person", "keypoints": COCO_17.keypoint_names, "skeleton": limbs}
+
+
+def _person(annotation_id: int, image_id: int, rng: np.random.Generator) -> dict[str, Any]:
+    left, top = 4.0 + 26.0 * (annotation_id % 2), 4.0
+    points = np.array([left, top]) + 1 + rng.uniform(0, 1, (17, 2)) * (22, 36)
+    keypoints = np.column_stack([points.round(2), np.full(17, 2)])
+    keypoints[annotation_id % 17] = 0
+    return {
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": 1,
+        "bbox": [left, top, 26.0, 40.0],
+        "area": 600.0,
+        "iscrowd": 0,
+        "num_keypoints": 16,
+        "keypoints": keypoints.ravel().tolist(),
+    }
