@@ -1,0 +1,162 @@
+"""OKS average precision: the ten numbers of the COCO keypoint evaluation."""
+
+import logging
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cpn.errors import UserError
+from cpn.evaluation.coco_api import coco_statistics
+from cpn.evaluation.ground_truth import GroundTruth, read_ground_truth
+from cpn.evaluation.results import KeypointResult, check_results, parse_results, read_results
+from cpn.evaluation.strict_json import write_json
+from cpn.skeleton import COCO_17, skeleton_from_category
+
+logger = logging.getLogger(__name__)
+
+COCO_METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+
+
+def evaluate_keypoints(
+    annotations: Path | Mapping[str, Any] | GroundTruth,
+    results: Sequence[Mapping[str, Any] | KeypointResult],
+    *,
+    sigmas: Sequence[float],
+    image_ids: Collection[int] | None = None,
+    annotation_ids: Collection[int] | None = None,
+) -> dict[str, float]:
+    """Score keypoint results as pycocotools does.
+
+    Args:
+        annotations: COCO file, its loaded document, or one that was read before.
+        results: COCO keypoint results. Those of images that are not evaluated are left out.
+        sigmas: the K OKS constants of the skeleton.
+        image_ids: evaluate these images only.
+        annotation_ids: evaluate these persons only, as if no other were annotated.
+
+    Returns:
+        The numbers named in `COCO_METRICS`, 0..1. A number is NaN when there is no ground truth
+        for it (say, APL without large persons; pycocotools says -1); no NaN is ever "best". With
+        ground truth but no results it is 0, and a warning is logged.
+
+    Raises:
+        UserError: results or annotations are refused (see `check_results`,
+            `read_ground_truth`), or there is not one positive sigma for each keypoint.
+    """
+    truth = annotations if isinstance(annotations, GroundTruth) else read_ground_truth(annotations)
+    _check_sigmas(truth, sigmas)
+    records = parse_results(results)
+    check_results(
+        records,
+        source="results",
+        image_ids=truth.image_ids,
+        category_id=truth.category_id,
+        num_keypoints=len(sigmas),
+    )
+    chosen = truth.restrict(image_ids=image_ids, annotation_ids=annotation_ids)
+    return _statistics(chosen, records, sigmas)
+
+
+def score_results_file(
+    results: Path,
+    annotations: Path,
+    *,
+    sigmas: Sequence[float] | None = None,
+    image_ids: Collection[int] | None = None,
+    annotation_ids: Collection[int] | None = None,
+) -> dict[str, float]:
+    """Score a COCO results file against an annotation file; needs no model and no images.
+
+    Args:
+        results: COCO keypoint results JSON.
+        annotations: COCO keypoint annotations JSON.
+        sigmas: OKS constants; None takes COCO's for COCO's 17 keypoints.
+        image_ids: as in `evaluate_keypoints`.
+        annotation_ids: as in `evaluate_keypoints`.
+
+    Returns:
+        As `evaluate_keypoints`.
+
+    Raises:
+        UserError: a file is refused, with the record; or the sigmas are not known.
+    """
+    truth = read_ground_truth(annotations)
+    oks_sigmas = category_sigmas(truth, sigmas)
+    _check_sigmas(truth, oks_sigmas)
+    records = read_results(
+        results,
+        image_ids=truth.image_ids,
+        category_id=truth.category_id,
+        num_keypoints=len(oks_sigmas),
+    )
+    chosen = truth.restrict(image_ids=image_ids, annotation_ids=annotation_ids)
+    return _statistics(chosen, records, oks_sigmas)
+
+
+def category_sigmas(truth: GroundTruth, sigmas: Sequence[float] | None = None) -> tuple[float, ...]:
+    """The OKS constants for a ground truth, given or by the keypoint names of its category.
+
+    A category that names no keypoints, with 17 keypoints per person, is taken for COCO's, and a
+    warning says so.
+
+    Raises:
+        UserError: the names are not COCO's and no sigmas are given.
+    """
+    if truth.keypoint_names:
+        # Flip pairs and limbs do not matter here, so none that cannot be told is an error.
+        category = {"keypoints": truth.keypoint_names}
+        skeleton = skeleton_from_category(
+            category, source=truth.source, sigmas=sigmas, flip_pairs=()
+        )
+        return skeleton.sigmas
+    if sigmas is not None:
+        return tuple(sigmas)
+    found = {len(person.keypoints) // 3 for person in truth.persons if person.keypoints}
+    if found != {COCO_17.num_keypoints}:
+        raise UserError(
+            f"{truth.source}: category {truth.category_id} names no keypoints and the persons have"
+            f" {sorted(found)} keypoints; set data.sigmas to one number per keypoint"
+        )
+    logger.warning(
+        "%s: category %d names no keypoints; its persons have 17, taken for COCO's with COCO's"
+        " OKS sigmas",
+        truth.source,
+        truth.category_id,
+    )
+    return COCO_17.sigmas
+
+
+def write_metrics(metrics: Mapping[str, float], path: Path) -> None:
+    """Write numbers by name, atomically; NaN (no ground truth) is null, as JSON has no NaN."""
+    plain = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    write_json(plain, path)
+
+
+def _check_sigmas(truth: GroundTruth, sigmas: Sequence[float]) -> None:
+    if not all(0 < sigma < math.inf for sigma in sigmas):
+        raise UserError(f"data.sigmas must be positive and finite, got {list(sigmas)}")
+    for person in truth.persons:
+        if person.keypoints and len(person.keypoints) != 3 * len(sigmas):
+            raise UserError(
+                f"{truth.source}: annotation {person.id} has {len(person.keypoints) // 3} keypoints"
+                f" but there are {len(sigmas)} sigmas; set data.sigmas to one number per keypoint"
+            )
+
+
+def _statistics(
+    truth: GroundTruth, records: Sequence[KeypointResult], sigmas: Sequence[float]
+) -> dict[str, float]:
+    chosen = set(truth.image_ids)
+    results = [_plain(record) for record in records if record.image_id in chosen]
+    if not results:
+        logger.warning("%s: no results to evaluate: AP is 0 by definition", truth.source)
+    statistics = coco_statistics(truth.to_coco(), results, kind="keypoints", sigmas=sigmas)
+    return dict(zip(COCO_METRICS, statistics.tolist(), strict=True))
+
+
+def _plain(record: KeypointResult) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(record)
+    return fields if fields["bbox"] else {k: v for k, v in fields.items() if k != "bbox"}
