@@ -1,0 +1,340 @@
+"""COCO annotation and detection files -> persons to crop.
+
+Broken records are refused with file and id; records that are right but of no use are dropped and
+counted by reason.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cpn.data.coco_schema import (
+    CocoAnnotation,
+    CocoCategory,
+    CocoDetection,
+    CocoImage,
+    CocoKeypointFile,
+    decode_json_file,
+    describe_ids,
+)
+from cpn.data.image_files import check_image_files
+from cpn.data.persons import FloatArray, PersonInstance, PersonInstances
+from cpn.errors import UserError
+from cpn.skeleton import Skeleton, skeleton_from_category
+
+__all__ = [
+    "PersonAnnotations",
+    "PersonInstance",
+    "PersonInstances",
+    "read_detections",
+    "read_person_annotations",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PersonAnnotations:
+    """What an annotation (or detections) file gives.
+
+    Attributes:
+        skeleton: of the person category.
+        category_id: of the person category.
+        instances: the persons that are kept, in the file's order.
+        dropped: number of records left out, by reason.
+        path: the file.
+    """
+
+    skeleton: Skeleton
+    category_id: int
+    instances: PersonInstances
+    dropped: Counter[str]
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Catalogue:
+    """The images and the person category of one annotation file."""
+
+    path: Path
+    category_id: int
+    skeleton: Skeleton
+    images: dict[int, CocoImage]
+
+
+def read_person_annotations(
+    annotations: Path,
+    images: Path,
+    *,
+    sigmas: Sequence[float] | None = None,
+    flip_pairs: Sequence[tuple[str, str]] | None = None,
+    min_keypoints: int = 1,
+    limit: int | None = None,
+    for_training: bool = True,
+) -> PersonAnnotations:
+    """Reads a COCO keypoint file.
+
+    Crowds, boxes without area and persons with fewer than `min_keypoints` labelled keypoints
+    (for evaluation: with none, as COCO ignores those) are dropped and counted; they remain ground
+    truth for COCO's evaluation, which reads the file itself. `num_keypoints` is counted afresh.
+
+    Args:
+        annotations: the JSON file.
+        images: the folder that its `file_name`s are relative to.
+        sigmas: OKS constants, needed for other keypoints than COCO's 17 (`data.sigmas`).
+        flip_pairs: pairs of names (`data.flip_pairs`); None tells them by left/right.
+        min_keypoints: fewest labelled keypoints of a training instance.
+        limit: keep only the first so many instances.
+        for_training: ignore keypoints outside the image, and do without `area`.
+
+    Raises:
+        FileNotFoundError: the file or the image folder does not exist.
+        UserError: a record is broken, an image file is missing, or no person is left.
+    """
+    document = decode_json_file(annotations, CocoKeypointFile)
+    catalogue = _read_catalogue(document, annotations, sigmas, flip_pairs)
+    _check_annotations(document.annotations, catalogue)
+    records, dropped = _usable_records(document.annotations, catalogue.category_id)
+    keypoints = _keypoint_array(records, catalogue)
+    if for_training:
+        dropped["keypoint outside its image, ignored"] = _ignore_outside(
+            keypoints, [catalogue.images[record.image_id] for record in records]
+        )
+    enough = (keypoints[..., 2] > 0).sum(axis=1) >= (min_keypoints if for_training else 1)
+    dropped["too few labelled keypoints"] = int((~enough).sum())
+    rows = _limited(np.flatnonzero(enough), limit)
+    records = [records[row] for row in rows]
+    instances = _build_instances(
+        images,
+        [catalogue.images[record.image_id] for record in records],
+        boxes_xywh=[record.bbox for record in records],
+        annotation_ids=[record.id for record in records],
+        keypoints=keypoints[rows],
+        areas=[_area(record, annotations, needed=not for_training) for record in records],
+    )
+    return _finish(instances, dropped, catalogue, annotations)
+
+
+def read_detections(
+    detections: Path,
+    annotations: Path,
+    images: Path,
+    *,
+    sigmas: Sequence[float] | None = None,
+    flip_pairs: Sequence[tuple[str, str]] | None = None,
+    score_threshold: float = 0.0,
+    limit: int | None = None,
+) -> PersonAnnotations:
+    """Reads a COCO detections file: person boxes with scores, no keypoints (v = 0 everywhere).
+
+    Boxes of other categories, below `score_threshold` or without area are dropped and counted.
+    An instance's `annotation_id` is its position in the detections file.
+
+    Args:
+        detections: JSON list of image_id, category_id, bbox, score.
+        annotations: the COCO keypoint file that the images and the person category come from.
+        images: the folder that its `file_name`s are relative to.
+        sigmas: as in `read_person_annotations`.
+        flip_pairs: as in `read_person_annotations`.
+        score_threshold: lowest score that is kept.
+        limit: keep only the first so many boxes.
+
+    Raises:
+        FileNotFoundError: a file or the image folder does not exist.
+        UserError: a record is broken, an image is unknown or missing, or no box is left.
+    """
+    document = decode_json_file(annotations, CocoKeypointFile)
+    catalogue = _read_catalogue(document, annotations, sigmas, flip_pairs)
+    found = decode_json_file(detections, list[CocoDetection])
+    unknown = sorted({item.image_id for item in found} - set(catalogue.images))
+    if unknown:
+        raise UserError(f"{detections}: image ids not in {annotations}: {describe_ids(unknown)}")
+    dropped: Counter[str] = Counter()
+    kept = []
+    for position, item in enumerate(found):
+        reason = _unusable_detection(item, catalogue.category_id, score_threshold)
+        dropped[reason] += 1
+        if not reason:
+            kept.append(position)
+    del dropped[""]
+    kept = list(_limited(kept, limit))
+    instances = _build_instances(
+        images,
+        [catalogue.images[found[position].image_id] for position in kept],
+        boxes_xywh=[found[position].bbox for position in kept],
+        annotation_ids=kept,
+        keypoints=np.zeros((len(kept), catalogue.skeleton.num_keypoints, 3)),
+        box_scores=[found[position].score for position in kept],
+    )
+    return _finish(instances, dropped, catalogue, detections)
+
+
+def _read_catalogue(
+    document: CocoKeypointFile,
+    path: Path,
+    sigmas: Sequence[float] | None,
+    flip_pairs: Sequence[tuple[str, str]] | None,
+) -> _Catalogue:
+    """Finds the person category and indexes the images, refusing repeated ids and files."""
+    _refuse_repeated([image.id for image in document.images], "image id", path)
+    _refuse_repeated([image.file_name for image in document.images], "file_name", path)
+    category = _person_category(document.categories, path)
+    skeleton = skeleton_from_category(
+        msgspec.to_builtins(category), source=str(path), sigmas=sigmas, flip_pairs=flip_pairs
+    )
+    return _Catalogue(path, category.id, skeleton, {image.id: image for image in document.images})
+
+
+def _person_category(categories: Iterable[CocoCategory], path: Path) -> CocoCategory:
+    """The only category with keypoints, or the one of them that is called person."""
+    with_keypoints = [category for category in categories if category.keypoints]
+    if len(with_keypoints) > 1:
+        with_keypoints = [item for item in with_keypoints if item.name == "person"]
+    if len(with_keypoints) != 1:
+        raise UserError(
+            f"{path}: needs exactly one category with 'keypoints', or one of them named 'person';"
+            f" categories are {[category.name for category in categories]}"
+        )
+    return with_keypoints[0]
+
+
+def _check_annotations(annotations: Sequence[CocoAnnotation], catalogue: _Catalogue) -> None:
+    """Refuses repeated annotation ids and unknown image or category ids."""
+    _refuse_repeated([record.id for record in annotations], "annotation id", catalogue.path)
+    orphans = [record for record in annotations if record.image_id not in catalogue.images]
+    if orphans:
+        raise UserError(
+            f"{catalogue.path}: annotations {describe_ids([record.id for record in orphans])} have"
+            f" an image_id that 'images' lacks, the first one {orphans[0].image_id}; remove them or"
+            " add the images"
+        )
+
+
+def _refuse_repeated(values: Iterable[int | str], what: str, path: Path) -> None:
+    repeated = [value for value, count in Counter(values).items() if count > 1]
+    if repeated:
+        raise UserError(f"{path}: {what} used more than once: {describe_ids(repeated)}")
+
+
+def _usable_records(
+    annotations: Iterable[CocoAnnotation], category_id: int
+) -> tuple[list[CocoAnnotation], Counter[str]]:
+    """Persons with a box, and how many others there are by reason."""
+    usable = []
+    dropped: Counter[str] = Counter()
+    for record in annotations:
+        if record.category_id != category_id:
+            dropped["other category"] += 1
+        elif record.iscrowd:
+            dropped["crowd"] += 1
+        elif min(record.bbox[2:]) <= 0:
+            dropped["box without area"] += 1
+        else:
+            usable.append(record)
+    return usable, dropped
+
+
+def _unusable_detection(item: CocoDetection, category_id: int, score_threshold: float) -> str:
+    """Why a detection is dropped; empty for one to keep."""
+    if item.category_id != category_id:
+        return "other category"
+    if item.score < score_threshold:
+        return "score below the threshold"
+    return "box without area" if min(item.bbox[2:]) <= 0 else ""
+
+
+def _keypoint_array(records: Sequence[CocoAnnotation], catalogue: _Catalogue) -> FloatArray:
+    """(N, K, 3); unlabelled keypoints are all zero, whatever coordinates the file gives them."""
+    count = catalogue.skeleton.num_keypoints
+    keypoints = np.zeros((len(records), count, 3))
+    for row, record in zip(keypoints, records, strict=True):
+        if record.keypoints is None:
+            continue
+        if len(record.keypoints) != 3 * count:
+            raise UserError(
+                f"{catalogue.path}: annotation {record.id}: 'keypoints' has {len(record.keypoints)}"
+                f" numbers, {count} keypoints need {3 * count} (x, y, v each)"
+            )
+        row[:] = np.reshape(record.keypoints, (count, 3))
+    wrong = ~np.isin(keypoints[..., 2], (0, 1, 2))
+    if wrong.any():
+        row, k = np.argwhere(wrong)[0]
+        raise UserError(
+            f"{catalogue.path}: annotation {records[row].id}: keypoint"
+            f" '{catalogue.skeleton.keypoint_names[k]}' has v = {keypoints[row, k, 2]:g};"
+            " allowed are 0, 1 and 2"
+        )
+    keypoints[keypoints[..., 2] == 0] = 0
+    return keypoints
+
+
+def _ignore_outside(keypoints: FloatArray, images: Sequence[CocoImage]) -> int:
+    """Sets v = 0 in place where a point is more than a pixel outside; returns how many."""
+    sizes = np.array([(image.width, image.height) for image in images]).reshape(-1, 1, 2)
+    points = keypoints[..., :2]
+    outside = ((points < -1) | (points > sizes)).any(axis=-1) & (keypoints[..., 2] > 0)
+    keypoints[outside] = 0
+    return int(outside.sum())
+
+
+def _area(record: CocoAnnotation, path: Path, *, needed: bool) -> float:
+    if record.area is not None:
+        return record.area
+    if needed:
+        raise UserError(
+            f"{path}: annotation {record.id} has no 'area', which OKS divides by; add the area of"
+            " the person in pixels"
+        )
+    return record.bbox[2] * record.bbox[3]
+
+
+def _limited(rows: npt.ArrayLike, limit: int | None) -> npt.NDArray[np.int64]:
+    if limit is not None and limit < 1:
+        raise UserError(f"the limit on instances must be at least 1, got {limit}")
+    return np.asarray(rows, dtype=np.int64)[:limit]
+
+
+def _build_instances(
+    folder: Path,
+    images: Sequence[CocoImage],
+    *,
+    boxes_xywh: Sequence[tuple[float, ...]],
+    annotation_ids: Sequence[int],
+    keypoints: FloatArray,
+    areas: Sequence[float] | None = None,
+    box_scores: Sequence[float] | None = None,
+) -> PersonInstances:
+    """Puts N records into arrays; areas default to the boxes', scores to 1."""
+    boxes = np.array(boxes_xywh, dtype=np.float64).reshape(-1, 4)
+    return PersonInstances(
+        image_folder=folder,
+        file_names=np.array([image.file_name.encode() for image in images], dtype=np.bytes_),
+        image_ids=np.array([image.id for image in images], dtype=np.int64),
+        annotation_ids=np.array(annotation_ids, dtype=np.int64),
+        image_sizes_hw=np.array(
+            [(image.height, image.width) for image in images], dtype=np.int64
+        ).reshape(-1, 2),
+        boxes_xywh=boxes,
+        keypoints=keypoints,
+        areas=boxes[:, 2] * boxes[:, 3] if areas is None else np.array(areas, dtype=np.float64),
+        box_scores=np.ones(len(boxes)) if box_scores is None else np.array(box_scores),
+    )
+
+
+def _finish(
+    instances: PersonInstances, dropped: Counter[str], catalogue: _Catalogue, path: Path
+) -> PersonAnnotations:
+    """Checks that something is left and that every photo is there; reports the counts."""
+    dropped = +dropped
+    reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(dropped.items()))
+    if not instances:
+        raise UserError(f"{path}: no person is left to use; dropped: {reasons or 'nothing'}")
+    check_image_files(instances, catalogue.path)
+    logger.info("%s: %d persons; dropped: %s", path, len(instances), reasons or "nothing")
+    return PersonAnnotations(catalogue.skeleton, catalogue.category_id, instances, dropped, path)

@@ -1,0 +1,96 @@
+"""Photos on disk: that they are there, and decoding them."""
+
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cpn.data.coco_schema import describe_ids
+from cpn.data.persons import PersonInstance, PersonInstances
+from cpn.errors import UserError
+
+JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+
+
+def check_image_files(instances: PersonInstances, source: Path) -> None:
+    """Makes sure that every person's photo exists below the image folder; lists each folder once.
+
+    Args:
+        instances: the persons.
+        source: the annotation file, to be named in errors.
+
+    Raises:
+        FileNotFoundError: the image folder does not exist.
+        UserError: photos are missing, or a file name leads out of the folder.
+    """
+    folder = instances.image_folder
+    if not folder.is_dir():
+        raise FileNotFoundError(f"image folder not found: {folder} (for {source})")
+    by_parent: dict[PurePosixPath, list[str]] = {}
+    for name in dict.fromkeys(raw.decode() for raw in instances.file_names.tolist()):
+        relative = PurePosixPath(name)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise UserError(f"{source}: file_name '{name}' must stay below the folder {folder}")
+        by_parent.setdefault(relative.parent, []).append(relative.name)
+    missing = []
+    for parent, names in by_parent.items():
+        here = folder / parent
+        present = {entry.name for entry in here.iterdir()} if here.is_dir() else set()
+        missing += [str(parent / name) for name in names if name not in present]
+    if missing:
+        raise UserError(
+            f"{source}: image files missing in {folder}: {describe_ids(missing)}; add them or"
+            " remove their annotations"
+        )
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Decodes a photo to (H, W, 3) uint8 RGB, in the frame of the stored pixels.
+
+    An EXIF orientation is ignored, as Pillow and pycocotools do: annotations, and the width and
+    height of their file, mean the pixels as stored.
+
+    Raises:
+        UserError: the file is missing, cut off or no readable image.
+    """
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the image: {error.strerror}") from error
+    if _is_cut_off(content.data):
+        raise UserError(f"{path}: the JPEG file is cut off; fetch it again or leave it out")
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(content, flags) if content.size else None
+    except cv2.error as error:  # e.g. more pixels than OpenCV allows
+        raise UserError(f"{path}: not a readable image: {error.err}") from error
+    if image is None:
+        raise UserError(f"{path}: not a readable image; fetch it again or leave it out")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), dtype=np.uint8)
+
+
+def read_person_image(instance: PersonInstance) -> npt.NDArray[np.uint8]:
+    """`read_image` of a person's photo, refused if it has another size than annotated.
+
+    Raises:
+        UserError: as `read_image`, or the size differs.
+    """
+    image = read_image(instance.image_path)
+    if image.shape[:2] != instance.image_size_hw:
+        height, width = instance.image_size_hw
+        raise UserError(
+            f"{instance.image_path}: the image is {image.shape[1]} x {image.shape[0]} (width x"
+            f" height, EXIF orientation ignored), its annotations say {width} x {height}; annotate"
+            " the pixels as stored"
+        )
+    return image
+
+
+def _is_cut_off(content: memoryview) -> bool:
+    """Whether a JPEG lacks the end marker after its last scan; OpenCV would fill up with grey."""
+    if content[:2] != JPEG_START or content[-2:] == JPEG_END:
+        return False
+    # Neither marker can occur inside a scan's data. A thumbnail in the header has both of its own.
+    data = content.tobytes()
+    return data.rfind(JPEG_END) <= data.rfind(JPEG_SCAN)

@@ -1,0 +1,210 @@
+"""Data loaders whose batches depend on seed and epoch only, not on workers or ranks."""
+
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cpn.data.pose_dataset import PoseDataset
+from cpn.data.sample import PoseBatch, PoseSample, collate_samples
+from cpn.errors import UserError
+
+# Keeps the order's random streams apart from the samples', whose second key word is below 2^63.
+ORDER_STREAM = 1 << 63
+PREFETCHED_BATCHES = 4
+
+
+class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, index) of one rank, in an order given by (seed, epoch).
+
+    Every rank takes its contiguous slice of every global batch; the last, incomplete global batch
+    is dropped. So the global batches are the same for any number of ranks.
+
+    Args:
+        num_samples: size of the data set.
+        global_batch: samples per step, over all ranks.
+        rank: of this process.
+        world_size: number of processes.
+        seed: 0 or more.
+        shuffle: False gives the data set's order in every epoch.
+        start_epoch: the first epoch; `set_epoch` changes it.
+
+    Raises:
+        UserError: the batch cannot be shared evenly, or is larger than the data set.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        *,
+        global_batch: int,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        start_epoch: int = 0,
+    ) -> None:
+        if global_batch < 1 or global_batch % world_size:
+            raise UserError(
+                f"the global batch of {global_batch} cannot be shared evenly by {world_size}"
+                " process(es); choose a multiple"
+            )
+        if num_samples < global_batch:
+            raise UserError(
+                f"{num_samples} training instances do not fill one global batch of {global_batch};"
+                " make the batch smaller"
+            )
+        self.num_samples = num_samples
+        self.global_batch = global_batch
+        self.rank = rank
+        self.world_size = world_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = start_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch that the next iteration gives."""
+        self.epoch = epoch
+
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """(num_samples,) indices in the order of an epoch."""
+        if not self.shuffle:
+            return np.arange(self.num_samples)
+        key = np.array([self.seed, ORDER_STREAM | epoch], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key)).permutation(self.num_samples)
+
+    def __len__(self) -> int:
+        return self.num_samples // self.global_batch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch = self.epoch
+        used = self.order(epoch)[: len(self) * self.global_batch]
+        share = used.reshape(len(self), self.world_size, -1)[:, self.rank]
+        for batch in share.tolist():
+            yield [(epoch, index) for index in batch]
+
+
+class PoseLoader:
+    """Batches from a torch `DataLoader`; a worker's `UserError` arrives as it was raised.
+
+    (torch would bury the one-line message in the worker's traceback.)
+    """
+
+    def __init__(
+        self,
+        dataset: PoseDataset,
+        batches: EpochBatchSampler | Sequence[list[tuple[int, int]]],
+        *,
+        num_workers: int,
+        seed: int,
+        pin_memory: bool = False,
+    ) -> None:
+        self._batches = batches
+        self._loader: DataLoader[PoseBatch | UserError] = DataLoader(
+            _ErrorsAsValues(dataset),  # type: ignore[arg-type]  # typed as what comes out
+            batch_sampler=batches,
+            num_workers=num_workers,
+            collate_fn=_collate_unless_error,
+            pin_memory=pin_memory,
+            worker_init_fn=_start_worker,
+            prefetch_factor=PREFETCHED_BATCHES if num_workers else None,
+            persistent_workers=num_workers > 0,
+            # Otherwise every iterator draws from torch's global stream, and evaluating would
+            # change the training that follows.
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[PoseBatch]:
+        for batch in self._loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch that the next iteration gives; an evaluation loader has but one."""
+        assert isinstance(self._batches, EpochBatchSampler)
+        self._batches.set_epoch(epoch)
+
+    def for_epoch(self, epoch: int) -> Self:
+        """This loader after `set_epoch`, to write `for batch in loader.for_epoch(3)`."""
+        self.set_epoch(epoch)
+        return self
+
+
+def train_loader(
+    dataset: PoseDataset,
+    *,
+    global_batch: int,
+    rank: int = 0,
+    world_size: int = 1,
+    num_workers: int = 0,
+    shuffle: bool = True,
+    pin_memory: bool = False,
+) -> PoseLoader:
+    """Shuffled batches of `global_batch / world_size` samples; see `EpochBatchSampler`.
+
+    Iterate over `loader.for_epoch(epoch)`. Order and augmentation follow the data set's seed.
+
+    Raises:
+        UserError: the batch does not fit the data set or the number of processes.
+    """
+    sampler = EpochBatchSampler(
+        len(dataset),
+        global_batch=global_batch,
+        rank=rank,
+        world_size=world_size,
+        seed=dataset.seed,
+        shuffle=shuffle,
+    )
+    return PoseLoader(
+        dataset, sampler, num_workers=num_workers, seed=dataset.seed, pin_memory=pin_memory
+    )
+
+
+def eval_loader(
+    dataset: PoseDataset,
+    *,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+) -> PoseLoader:
+    """Every instance exactly once over all ranks: rank r has r, r + world_size, … and no padding.
+
+    A rank may have one sample less than another, or none.
+    """
+    share = [(0, index) for index in range(rank, len(dataset), world_size)]
+    batches = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
+    return PoseLoader(
+        dataset, batches, num_workers=num_workers, seed=dataset.seed, pin_memory=pin_memory
+    )
+
+
+class _ErrorsAsValues(Dataset[list[PoseSample] | UserError]):
+    """Hands a whole batch to the collate function, or the user's error instead of it."""
+
+    def __init__(self, dataset: PoseDataset) -> None:
+        self._dataset = dataset
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[PoseSample] | UserError:
+        try:
+            return [self._dataset[key] for key in keys]
+        except UserError as error:
+            return error
+
+
+def _collate_unless_error(samples: list[PoseSample] | UserError) -> PoseBatch | UserError:
+    return samples if isinstance(samples, UserError) else collate_samples(samples)
+
+
+def _start_worker(_worker_id: int) -> None:
+    cv2.setNumThreads(0)  # the workers are the parallelism

@@ -1,0 +1,62 @@
+"""Persons as a torch data set: decode, crop, augment."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from cpn.data.image_files import read_person_image
+from cpn.data.persons import PersonInstance, PersonInstances
+from cpn.data.sample import PoseSample
+from cpn.data.transforms import TransformedPerson
+
+Transform = Callable[
+    [npt.NDArray[np.uint8], PersonInstance, np.random.Generator], TransformedPerson
+]
+
+
+class PoseDataset(Dataset[PoseSample]):
+    """`dataset[epoch, index]` is person `index`, augmented as in `epoch`.
+
+    A sample is a function of (seed, epoch, index) alone: which worker or rank makes it, and after
+    which others, changes nothing.
+
+    Args:
+        instances: the persons.
+        transform: normally a `PersonTransform`.
+        seed: of the augmentation, 0 or more.
+    """
+
+    def __init__(self, instances: PersonInstances, transform: Transform, *, seed: int = 0) -> None:
+        self.instances = instances
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    def __getitem__(self, key: tuple[int, int]) -> PoseSample:
+        epoch, index = key
+        instance = self.instances[index]
+        image_rgb = read_person_image(instance)
+        person = self.transform(image_rgb, instance, sample_generator(self.seed, epoch, index))
+        return PoseSample(
+            crop=person.crop,
+            points=person.points,
+            visibility=person.visibility,
+            image_to_crop=person.matrix,
+            instance_id=instance.annotation_id,
+            image_id=instance.image_id,
+            box_score=instance.box_score,
+            box_area=float(instance.box_xywh[2] * instance.box_xywh[3]),
+        )
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """An independent random stream for every (seed, epoch, index).
+
+    Philox is made for this: different keys give unrelated streams. Epochs and indices below 2^32.
+    """
+    key = np.array([seed, (epoch << 32) | index], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))

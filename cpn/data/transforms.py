@@ -1,0 +1,313 @@
+"""The person crop and its augmentation, as albumentations transforms in one `Compose`.
+
+One warp takes the photo to the crop: rotation, scale and flip are in its matrix, and the points go
+through the same matrix. albumentations' own random streams are replaced for every call, because
+they ignore all global seeds and repeat in forked workers.
+"""
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cpn.data.persons import FloatArray, PersonInstance
+from cpn.errors import UserError
+from cpn.geometry.crop import crop_matrix, grow_box, transform_points, warp_crop
+from cpn.skeleton import Skeleton
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network
+import albumentations as A  # noqa: N812
+
+Uint8Array = npt.NDArray[np.uint8]
+IntArray = npt.NDArray[np.int64]
+
+HALF_BODY_MARGIN = 1.5
+MIN_HALF_BODY_KEYPOINTS = 3
+MID_GREY = 127.5
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, of R, G, B
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training crops vary.
+
+    Attributes:
+        scale_range: factor on the box, uniform: above 1 the person gets smaller.
+        rotation_degrees: largest angle, uniform on both sides.
+        rotation_probability: share of crops that are rotated.
+        flip_probability: share of crops that are mirrored, with left and right exchanged.
+        half_body_probability: share of the persons with more than `half_body_min_keypoints`
+            labelled keypoints that are cut to their upper or lower half (HRNet's augmentation).
+        half_body_min_keypoints: see above.
+        brightness: strength b: factor uniform in [1 - b, 1 + b].
+        contrast: strength, around mid-grey.
+        saturation: strength, around each pixel's grey value.
+        blur_probability: share of crops with a Gaussian blur.
+        dropout_probability: share of crops with one to four black rectangles.
+    """
+
+    scale_range: tuple[float, float] = (0.7, 1.35)
+    rotation_degrees: float = 45.0
+    rotation_probability: float = 0.6
+    flip_probability: float = 0.5
+    half_body_probability: float = 0.3
+    half_body_min_keypoints: int = 8
+    brightness: float = 0.3
+    contrast: float = 0.3
+    saturation: float = 0.3
+    blur_probability: float = 0.0
+    dropout_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        low, high = self.scale_range
+        if not 0 < low <= high:
+            raise ValueError(f"scale_range needs 0 < low <= high, got {self.scale_range}")
+        if not 0 <= self.rotation_degrees <= 180:
+            raise ValueError(f"rotation_degrees must be in 0..180, got {self.rotation_degrees}")
+        for name in ("rotation", "flip", "half_body", "blur", "dropout"):
+            _check_unit(f"{name}_probability", getattr(self, f"{name}_probability"))
+        for name in ("brightness", "contrast", "saturation"):
+            _check_unit(name, getattr(self, name))
+
+
+class TransformedPerson(NamedTuple):
+    """What `PersonTransform` gives; see `PoseSample` for the fields."""
+
+    crop: Uint8Array
+    points: npt.NDArray[np.float32]
+    visibility: IntArray
+    matrix: FloatArray
+
+
+class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has no types
+    """Cuts one person out with a single warp.
+
+    Reads `box_xywh` and turns `image` into the crop, `points` (K, 2) from the image to the crop
+    frame, and `visibility` (K,) along with them. The parameters of a call hold its `matrix`.
+    """
+
+    _targets = ()
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        input_hw: tuple[int, int],
+        *,
+        margin: float,
+        augmentation: Augmentation | None,
+    ) -> None:
+        super().__init__(p=1.0)
+        self.skeleton = skeleton
+        self.input_hw = input_hw
+        self.margin = margin
+        self.augmentation = augmentation
+        self._flip_permutation = list(skeleton.flip_permutation)
+        self._halves = [list(skeleton.upper_body), list(skeleton.lower_body)]
+
+    @property
+    def targets(self) -> dict[str, Callable[..., Any]]:
+        """The data keys this transform changes."""
+        return {
+            "image": self.apply,
+            "points": self.apply_to_points,
+            "visibility": self.apply_to_visibility,
+        }
+
+    @property
+    def targets_as_params(self) -> list[str]:
+        """The data keys the parameters depend on."""
+        return ["box_xywh", "points", "visibility"]
+
+    def get_params_dependent_on_data(
+        self,
+        params: dict[str, Any],  # noqa: ARG002  (the name is albumentations')
+        data: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Draws the crop: its `matrix`, whether it is a `flip`, and which points are `inside`."""
+        aspect = self.input_hw[1] / self.input_hw[0]
+        box_xywh, margin, draws = data["box_xywh"], self.margin, {}
+        if self.augmentation is not None:
+            draws = _draw_pose(self.augmentation, self.random_generator)
+            half = self._half_body_box(data["points"], data["visibility"], self.augmentation)
+            if half is not None:
+                box_xywh, margin = half, HALF_BODY_MARGIN
+        center, size_wh = grow_box(box_xywh, aspect=aspect, margin=margin)
+        matrix = crop_matrix(center, size_wh, self.input_hw, **draws)
+        return {"matrix": matrix, "flip": draws.get("flip", False)}
+
+    def apply(self, img: Uint8Array, *, matrix: FloatArray, **_: object) -> Uint8Array:
+        """The warp."""
+        return warp_crop(img, matrix, self.input_hw)
+
+    def apply_to_points(
+        self, points: FloatArray, *, matrix: FloatArray, flip: bool, **_: object
+    ) -> FloatArray:
+        """The same map for (K, 2) points; a flip also exchanges left and right."""
+        mapped = transform_points(matrix, points)
+        return mapped[self._flip_permutation] if flip else mapped
+
+    def apply_to_visibility(self, visibility: IntArray, *, flip: bool, **_: object) -> IntArray:
+        """Visibility changes places with its points."""
+        return visibility[self._flip_permutation] if flip else visibility
+
+    def _half_body_box(
+        self, points: FloatArray, visibility: IntArray, augmentation: Augmentation
+    ) -> FloatArray | None:
+        """The box around the labelled keypoints of one half, or None to keep the person whole."""
+        rng = self.random_generator
+        labelled = visibility > 0
+        if rng.random() >= augmentation.half_body_probability:
+            return None
+        if labelled.sum() <= augmentation.half_body_min_keypoints:
+            return None
+        candidates = [points[half][labelled[half]] for half in self._halves]
+        candidates = [half for half in candidates if len(half) >= MIN_HALF_BODY_KEYPOINTS]
+        if not candidates:
+            return None
+        half = candidates[rng.integers(len(candidates))]
+        low, high = half.min(axis=0), half.max(axis=0)
+        # Points are pixel indices, boxes edges: a pixel's centre is half a pixel inside.
+        box = np.concatenate([low + 0.5, high - low])
+        return box if (high - low).max() >= 1 else None
+
+
+class ColourMatrix(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
+    """Brightness, contrast and saturation as one 3 x 4 matrix on RGB."""
+
+    def __init__(self, brightness: float, contrast: float, saturation: float) -> None:
+        super().__init__(p=1.0)
+        self.brightness = brightness
+        self.contrast = contrast
+        self.saturation = saturation
+
+    def get_params(self) -> dict[str, Any]:
+        """Draws the three factors."""
+        strengths = np.array([self.brightness, self.contrast, self.saturation])
+        factors = 1.0 + strengths * self.random_generator.uniform(-1.0, 1.0, 3)
+        return {"colour_matrix": colour_matrix(*factors.tolist())}
+
+    def apply(self, img: Uint8Array, *, colour_matrix: FloatArray, **_: object) -> Uint8Array:
+        """Mixes the channels; the result saturates at 0 and 255."""
+        return np.asarray(cv2.transform(img, colour_matrix), dtype=np.uint8)
+
+
+def colour_matrix(brightness: float, contrast: float, saturation: float) -> FloatArray:
+    """(3, 4) matrix of saturation, then contrast, then brightness; all 1 is the identity."""
+    grey = np.tile(LUMA_WEIGHTS, (3, 1))
+    linear = contrast * (saturation * np.eye(3) + (1.0 - saturation) * grey)
+    offset = np.full((3, 1), (1.0 - contrast) * MID_GREY)
+    return brightness * np.hstack([linear, offset])
+
+
+class PersonTransform:
+    """Photo and person -> crop, points, visibility and the matrix between them.
+
+    Args:
+        skeleton: for the flip and the halves of the body.
+        input_hw: (H, W) of the crop.
+        margin: growth of the box, see `grow_box`.
+        augmentation: None for evaluation: the same crop rule without any randomness, and points
+            outside the crop keep their visibility.
+
+    Raises:
+        UserError: a flip is wanted, but the flip pairs leave out keypoints that have a side.
+    """
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        input_hw: tuple[int, int],
+        *,
+        margin: float = 1.25,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        if augmentation is not None and augmentation.flip_probability > 0:
+            _check_flip(skeleton)
+        self.input_hw = input_hw
+        self.augmentation = augmentation
+        self._crop = PersonCrop(skeleton, input_hw, margin=margin, augmentation=augmentation)
+        photometric = [] if augmentation is None else _photometric(augmentation)
+        self._compose = A.Compose([self._crop, *photometric])
+
+    def __call__(
+        self,
+        image_rgb: Uint8Array,
+        instance: PersonInstance,
+        rng: np.random.Generator | None = None,
+    ) -> TransformedPerson:
+        """Transforms one person; all randomness comes from `rng`.
+
+        Args:
+            image_rgb: (H, W, 3) uint8.
+            instance: box and keypoints in the image frame.
+            rng: needed with augmentation.
+        """
+        if self.augmentation is not None:
+            if rng is None:
+                raise ValueError("an augmenting PersonTransform needs a random generator")
+            python_random = random.Random(int(rng.integers(2**63)))  # noqa: S311  (no secrets)
+            self._compose.set_random_state(rng, python_random)
+        result = self._compose(
+            image=image_rgb,
+            box_xywh=instance.box_xywh,
+            points=instance.keypoints[:, :2],
+            visibility=instance.keypoints[:, 2].astype(np.int64),
+        )
+        points, visibility = result["points"].astype(np.float32), result["visibility"]
+        if self.augmentation is not None:
+            visibility = np.where(self._inside(points), visibility, 0)
+        matrix = self._crop.get_applied_params()["matrix"]
+        return TransformedPerson(result["image"], points, visibility, matrix)
+
+    def _inside(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """Whether the points' pixels belong to the crop: index in [-0.5, size - 0.5)."""
+        size_wh = np.array(self.input_hw[::-1])
+        return np.asarray(((points >= -0.5) & (points < size_wh - 0.5)).all(axis=-1))
+
+
+def _draw_pose(augmentation: Augmentation, rng: np.random.Generator) -> dict[str, Any]:
+    """Scale, rotation and flip, as `crop_matrix` takes them."""
+    rotates = rng.random() < augmentation.rotation_probability
+    angle = augmentation.rotation_degrees * rng.uniform(-1.0, 1.0)
+    return {
+        "scale": rng.uniform(*augmentation.scale_range),
+        "rotation_degrees": angle if rotates else 0.0,
+        "flip": bool(rng.random() < augmentation.flip_probability),
+    }
+
+
+def _photometric(augmentation: Augmentation) -> list[A.BasicTransform]:
+    """The transforms of the crop that leave its points where they are."""
+    strengths = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
+    transforms: list[A.BasicTransform] = [ColourMatrix(*strengths)] if any(strengths) else []
+    if augmentation.blur_probability > 0:
+        transforms.append(A.GaussianBlur(sigma_limit=(0.5, 2.0), p=augmentation.blur_probability))
+    if augmentation.dropout_probability > 0:
+        transforms.append(
+            A.CoarseDropout(
+                num_holes_range=(1, 4),
+                hole_height_range=(0.05, 0.2),
+                hole_width_range=(0.05, 0.2),
+                p=augmentation.dropout_probability,
+            )
+        )
+    return transforms
+
+
+def _check_flip(skeleton: Skeleton) -> None:
+    unpaired = skeleton.unpaired_sided_names
+    if unpaired:
+        raise UserError(
+            f"mirrored crops would mislabel the keypoints {list(unpaired)}: name their pairs in"
+            " data.flip_pairs or set augment.flip_probability to 0"
+        )
+
+
+def _check_unit(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be in 0..1, got {value}")

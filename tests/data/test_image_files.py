@@ -1,0 +1,117 @@
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from cpn.data.annotations import read_person_annotations
+from cpn.data.image_files import read_image, read_person_image
+from cpn.errors import UserError
+from tests.conftest import TinyCoco
+
+
+def _photo(height: int = 40, width: int = 60) -> npt.NDArray[np.uint8]:
+    """RGB: red grows to the right, green downwards, blue is 200."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([4 * x, 6 * y, np.full_like(x, 200)], axis=-1).astype(np.uint8)
+
+
+def _write(path: Path, image_rgb: npt.NDArray[np.uint8]) -> Path:
+    assert cv2.imwrite(str(path), cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+    return path
+
+
+def _with_exif_orientation(jpeg: bytes, orientation: int, thumbnail: bytes = b"") -> bytes:
+    """Puts an APP1 segment with one tag (and a thumbnail) behind the start marker."""
+    tag = b"\x01\x12\x00\x03\x00\x00\x00\x01" + bytes([0, orientation, 0, 0])
+    tiff = b"MM\x00\x2a\x00\x00\x00\x08" + b"\x00\x01" + tag + b"\x00\x00\x00\x00" + thumbnail
+    body = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
+
+
+def test_decodes_to_rgb(tmp_path: Path) -> None:
+    photo = _photo()
+    np.testing.assert_array_equal(read_image(_write(tmp_path / "a.png", photo)), photo)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_grey_and_alpha_become_rgb(tmp_path: Path, channels: int) -> None:
+    image = np.full((8, 9, channels), 90, np.uint8).squeeze()
+    assert cv2.imwrite(str(tmp_path / "a.png"), image)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.full((8, 9, 3), 90))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_ignored(tmp_path: Path, orientation: int) -> None:
+    plain = _write(tmp_path / "plain.jpg", _photo())
+    turned = tmp_path / "turned.jpg"
+    turned.write_bytes(_with_exif_orientation(plain.read_bytes(), orientation))
+    np.testing.assert_array_equal(read_image(turned), read_image(plain))
+
+
+def test_the_exif_header_of_that_test_works(tmp_path: Path) -> None:
+    path = tmp_path / "turned.jpg"
+    plain = _write(tmp_path / "plain.jpg", _photo())
+    path.write_bytes(_with_exif_orientation(plain.read_bytes(), 6))
+    turned = cv2.imread(str(path))
+    assert turned is not None
+    assert turned.shape == (60, 40, 3)
+
+
+def test_every_truncation_of_a_jpeg_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    whole = _write(tmp_path / "whole.jpg", noise).read_bytes()
+    cut = tmp_path / "cut.jpg"
+    for length in np.linspace(2, len(whole) - 1, 100).astype(int):
+        cut.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"cut\.jpg: the JPEG file is cut off; fetch it again"):
+            read_image(cut)
+
+
+def test_truncation_behind_a_thumbnail_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    whole = _write(tmp_path / "whole.jpg", noise).read_bytes()
+    thumbnail = _write(tmp_path / "small.jpg", noise[:8, :8]).read_bytes()
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(_with_exif_orientation(whole, 1, thumbnail)[:-500])
+    with pytest.raises(UserError, match="cut off"):
+        read_image(cut)
+
+
+def test_bytes_behind_the_end_marker_do_no_harm(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.jpg", _photo())
+    expected = read_image(path)
+    path.write_bytes(path.read_bytes() + b"trailer\x00" * 20)
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"\x89PNG\r\n\x1a\nrest"])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.jpg").write_bytes(content)
+    with pytest.raises(UserError, match=r"bad\.jpg: not a readable image"):
+        read_image(tmp_path / "bad.jpg")
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no\.jpg: cannot read the image: No such file"):
+        read_image(tmp_path / "no.jpg")
+
+
+def test_more_pixels_than_opencv_allows_are_refused(tmp_path: Path) -> None:
+    png = bytearray(_write(tmp_path / "bomb.png", _photo()).read_bytes())
+    png[16:24] = (60_000).to_bytes(4, "big") * 2
+    png[29:33] = zlib.crc32(png[12:29]).to_bytes(4, "big")
+    (tmp_path / "bomb.png").write_bytes(png)
+    with pytest.raises(UserError, match=r"bomb\.png: not a readable image: .*PIXELS"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_size_must_be_the_annotated_one(tiny_coco: TinyCoco) -> None:
+    people = read_person_annotations(tiny_coco.annotations, tiny_coco.images)
+    _write(tiny_coco.images / "001.png", _photo(64, 48))
+    message = r"001\.png: the image is 48 x 64 \(.*\), its annotations say 64 x 48"
+    with pytest.raises(UserError, match=message):
+        read_person_image(people.instances[0])
+    assert read_person_image(people.instances[1]).shape == (48, 64, 3)

@@ -1,0 +1,167 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cpn.data.annotations import read_person_annotations
+from cpn.data.loaders import EpochBatchSampler, eval_loader, train_loader
+from cpn.data.pose_dataset import PoseDataset
+from cpn.data.sample import PoseBatch
+from cpn.data.transforms import Augmentation, PersonTransform
+from cpn.errors import UserError
+from tests.conftest import TinyCoco
+
+
+@pytest.fixture
+def dataset(tiny_coco: TinyCoco) -> PoseDataset:
+    people = read_person_annotations(tiny_coco.annotations, tiny_coco.images)
+    transform = PersonTransform(people.skeleton, (32, 24), augmentation=Augmentation())
+    return PoseDataset(people.instances, transform, seed=3)
+
+
+def _two_epochs(dataset: PoseDataset, *, workers: int, ranks: int) -> list[PoseBatch]:
+    """The global batches of two epochs, put together from every rank's slices."""
+    loaders = [
+        train_loader(dataset, global_batch=2, rank=rank, world_size=ranks, num_workers=workers)
+        for rank in range(ranks)
+    ]
+    batches = []
+    for epoch in range(2):
+        slices = zip(*(loader.for_epoch(epoch) for loader in loaders), strict=True)
+        batches += [
+            PoseBatch(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+            for parts in slices
+        ]
+    return batches
+
+
+@pytest.mark.parametrize(("workers", "ranks"), [(1, 1), (2, 1), (0, 2), (2, 2)])
+def test_workers_and_ranks_change_nothing(dataset: PoseDataset, workers: int, ranks: int) -> None:
+    expected = _two_epochs(dataset, workers=0, ranks=1)
+    found = _two_epochs(dataset, workers=workers, ranks=ranks)
+    assert len(found) == len(expected) == 6
+    for batch, reference in zip(found, expected, strict=True):
+        for field, wanted in zip(batch, reference, strict=True):
+            torch.testing.assert_close(field, wanted, rtol=0, atol=0)
+
+
+def test_two_epochs_differ_in_order_and_crops(dataset: PoseDataset) -> None:
+    batches = _two_epochs(dataset, workers=0, ranks=1)
+    first, second = batches[:3], batches[3:]
+    ids = [torch.cat([batch.instance_ids for batch in epoch]) for epoch in (first, second)]
+    assert sorted(ids[0].tolist()) == sorted(ids[1].tolist()) == [1, 2, 3, 4, 5, 6]
+    assert ids[0].tolist() != ids[1].tolist()
+    matrices = [torch.cat([batch.image_to_crop for batch in epoch]) for epoch in (first, second)]
+    by_id = [matrix[order.argsort()] for matrix, order in zip(matrices, ids, strict=True)]
+    assert (by_id[0] != by_id[1]).any(dim=(1, 2)).all()
+
+
+def test_loading_leaves_the_global_random_streams_alone(dataset: PoseDataset) -> None:
+    before = torch.get_rng_state(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002
+    list(train_loader(dataset, global_batch=2).for_epoch(0))
+    list(eval_loader(dataset, batch_size=2))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (repr(np.random.get_state()), random.getstate()) == before[1:]  # noqa: NPY002
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(0, 2**40),
+    st.integers(0, 1000),
+)
+@settings(max_examples=60, derandomize=True)
+def test_ranks_share_the_epochs_permutation(
+    num_samples: int, per_rank: int, ranks: int, seed: int, epoch: int
+) -> None:
+    global_batch = per_rank * ranks
+    num_samples += global_batch
+    samplers = [
+        EpochBatchSampler(
+            num_samples,
+            global_batch=global_batch,
+            rank=rank,
+            world_size=ranks,
+            seed=seed,
+            start_epoch=epoch,
+        )
+        for rank in range(ranks)
+    ]
+    steps = list(zip(*samplers, strict=True))
+    assert len(steps) == len(samplers[0]) == num_samples // global_batch
+    assert {len(part) for parts in steps for part in parts} == {per_rank}
+    seen = [key for parts in steps for part in parts for key in part]
+    assert {key[0] for key in seen} == {epoch}
+    order = samplers[0].order(epoch).tolist()
+    assert sorted(order) == list(range(num_samples))
+    assert [key[1] for key in seen] == order[: len(seen)]
+
+
+def test_order_without_shuffling() -> None:
+    sampler = EpochBatchSampler(5, global_batch=2, shuffle=False)
+    sampler.set_epoch(7)
+    assert list(sampler) == [[(7, 0), (7, 1)], [(7, 2), (7, 3)]]
+
+
+def test_seeds_and_epochs_give_other_orders() -> None:
+    orders = [
+        tuple(EpochBatchSampler(50, global_batch=1, seed=seed).order(epoch).tolist())
+        for seed in range(3)
+        for epoch in range(3)
+    ]
+    assert len(set(orders)) == 9
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused() -> None:
+    with pytest.raises(UserError, match=r"batch of 10 cannot be shared evenly by 4 process"):
+        EpochBatchSampler(100, global_batch=10, world_size=4)
+    with pytest.raises(UserError, match="batch of 0 cannot be shared"):
+        EpochBatchSampler(100, global_batch=0)
+
+
+def test_too_few_samples_for_one_batch_are_refused() -> None:
+    with pytest.raises(UserError, match="3 training instances do not fill one global batch of 4"):
+        EpochBatchSampler(3, global_batch=4)
+
+
+@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (2, 0), (4, 0), (7, 0), (2, 2)])
+def test_evaluation_gives_every_instance_once(
+    dataset: PoseDataset, ranks: int, workers: int
+) -> None:
+    seen: list[int] = []
+    for rank in range(ranks):
+        loader = eval_loader(
+            dataset, batch_size=4, rank=rank, world_size=ranks, num_workers=workers
+        )
+        share = [batch.instance_ids.tolist() for batch in loader]
+        assert len(share) == len(loader)
+        seen += [annotation_id for batch in share for annotation_id in batch]
+    assert sorted(seen) == [1, 2, 3, 4, 5, 6]
+
+
+def test_evaluation_keeps_the_order(dataset: PoseDataset) -> None:
+    batches = [batch.instance_ids.tolist() for batch in eval_loader(dataset, batch_size=4)]
+    assert batches == [[1, 2, 3, 4], [5, 6]]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_workers_error_stays_one_line(
+    dataset: PoseDataset, tiny_coco: TinyCoco, workers: int
+) -> None:
+    (tiny_coco.images / "002.png").write_bytes(b"no image")
+    loader = eval_loader(dataset, batch_size=1, num_workers=workers)
+    with pytest.raises(UserError, match=r"002\.png: not a readable image") as caught:
+        list(loader)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loader_can_be_used_again(dataset: PoseDataset) -> None:
+    loader = train_loader(dataset, global_batch=3, num_workers=1)
+    first = [batch.instance_ids.tolist() for batch in loader.for_epoch(1)]
+    second = [batch.instance_ids.tolist() for batch in loader.for_epoch(1)]
+    assert first == second
+    assert len(loader) == 2
