@@ -1,0 +1,82 @@
+"""What a configuration from outside may not hold: names of code, and YAML made to hurt.
+
+Hydra builds its own plugins and log handlers from `_target_` keys and dotted names, so overrides of
+its settings and YAML files from elsewhere are let in by a list of what is allowed.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from cpn.config.validation import ConfigError, Problem
+
+MAX_YAML_BYTES = 256 * 1024
+
+_CODE_KEY = "_target_"
+_HYDRA_KEY = re.compile(r"[+~]*hydra\b")
+_ALLOWED_HYDRA_KEY = re.compile(
+    r"[+]*hydra(/(launcher|sweeper)=|\.(launcher|sweeper|sweep)\.|\.(mode|verbose)=)"
+)
+_NAMES_HYDRA = re.compile(r"(^|[\s/@])hydra($|[./@:])")
+_HYDRA_PACKAGE = re.compile(r"@package\s+hydra\b")
+
+
+def refused_override(text: str) -> Problem | None:
+    """Say why a command-line override may not be used, or None when it may."""
+    if _CODE_KEY in text:
+        return Problem(text, f"{_CODE_KEY} is not accepted: nothing is built from a name")
+    if _HYDRA_KEY.match(text) and not _ALLOWED_HYDRA_KEY.match(text):
+        allowed = "hydra/launcher, hydra/sweeper, hydra.launcher.*, hydra.sweeper.*, hydra.sweep.*"
+        return Problem(text, f"not accepted; of Hydra's own settings only {allowed}")
+    return None
+
+
+def refuse_hostile_yaml(folder: Path) -> None:
+    """Look through the YAML files of a folder given by `--config-dir` before Hydra reads them.
+
+    Raises:
+        ConfigError: If there is no such folder; else with one problem per file that is too large,
+            uses anchors or tags, names code, or changes Hydra's settings.
+    """
+    if not folder.is_dir():
+        raise ConfigError([Problem("--config-dir", f"there is no folder {folder}")])
+    problems = []
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in {".yaml", ".yml"}):
+        reason = next(_reasons(file, folder), None)
+        if reason is not None:
+            problems.append(Problem(str(file), reason))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _reasons(file: Path, folder: Path) -> Iterator[str]:
+    if "hydra" in file.relative_to(folder).parts:
+        yield "Hydra's own settings are not read from here"
+    size = file.stat().st_size
+    if size > MAX_YAML_BYTES:
+        yield f"{size} bytes, allowed: at most {MAX_YAML_BYTES}"
+        return
+    try:
+        text = file.read_text("utf-8")
+        yield from _reasons_in(text)
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        yield f"not YAML: {' '.join(str(error).split())}"
+
+
+def _reasons_in(text: str) -> Iterator[str]:
+    if _HYDRA_PACKAGE.search(text):
+        yield "Hydra's own settings are not read from here"
+    # Events, not loaded values: an alias is seen here before it can be multiplied.
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = f"line {event.start_mark.line + 1}" if event.start_mark else "somewhere"
+        value = event.value if isinstance(event, yaml.ScalarEvent) else ""
+        if getattr(event, "anchor", None):
+            yield f"{line}: anchors and aliases are not accepted, write the value out"
+        elif getattr(event, "tag", None):
+            yield f"{line}: tags are not accepted, write a plain value"
+        elif _CODE_KEY in value:
+            yield f"{line}: {_CODE_KEY} is not accepted: nothing is built from a name"
+        elif _NAMES_HYDRA.search(value):
+            yield f"{line}: Hydra's own settings are not read from here"

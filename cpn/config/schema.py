@@ -1,0 +1,268 @@
+"""What a configuration may say: one frozen model per group, every key documented, nothing extra.
+
+Hydra composes plain YAML (`configs/`), `cpn.config.load` turns it into these models and reports all
+problems at once. A checkpoint carries a whole `TrainConfig` as JSON.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from cpn.config.network_schema import (
+    BackboneConfig,
+    Count,
+    HeatmapConfig,
+    LossConfig,
+    ModelConfig,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    Probability,
+    Strict,
+)
+
+
+class SplitConfig(Strict):
+    """One split of a COCO keypoint data set."""
+
+    annotations: str = Field(description="COCO keypoint JSON")
+    images: str = Field(description="folder that the JSON's file_name is relative to")
+    limit: PositiveInt | None = Field(description="use the first N instances only; null: all")
+
+
+class DataConfig(Strict):
+    """Where the people are and what their skeleton is."""
+
+    train: SplitConfig
+    val: SplitConfig
+    sigmas: list[Positive] | None = Field(description="OKS sigmas; null: known for COCO-17 only")
+    flip_pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = Field(
+        description="names that trade places in a mirror; null: left_*/right_* by name"
+    )
+    min_keypoints: PositiveInt = Field(description="train on people with at least N labelled ones")
+    workers: Count = Field(description="loader processes per rank; 0: in the main process")
+
+
+class InputConfig(Strict):
+    """The network's input and the rule that turns a person box into a crop."""
+
+    height: int = Field(ge=32, le=2048, multiple_of=32)
+    width: int = Field(ge=32, le=2048, multiple_of=32)
+    margin: float = Field(ge=1, le=2, description="box enlargement after growing to the aspect")
+
+
+class AugmentConfig(Strict):
+    """Random changes of a training crop; evaluation never uses them."""
+
+    scale_range: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
+        description="factor on the box size"
+    )
+    rotation_degrees: float = Field(ge=0, le=180)
+    rotation_probability: Probability
+    flip_probability: Probability
+    half_body_probability: Probability
+    half_body_min_keypoints: PositiveInt = Field(description="only people with more visible ones")
+    brightness: float = Field(ge=0, lt=1)
+    contrast: float = Field(ge=0, lt=1)
+    saturation: float = Field(ge=0, lt=1)
+    blur_probability: Probability
+    dropout_probability: Probability = Field(description="chance that a rectangle is blanked")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale_range[0] > self.scale_range[1]:
+            raise ValueError(f"scale_range must be [low, high], got {self.scale_range}")
+        return self
+
+
+class OptimizerConfig(Strict):
+    """The update rule."""
+
+    name: Literal["adamw", "adam", "sgd"]
+    lr: Positive
+    weight_decay: NonNegative
+    momentum: float = Field(ge=0, lt=1, description="of sgd")
+    backbone_lr_scale: float = Field(ge=0, le=10)
+
+
+class ScheduleConfig(Strict):
+    """Learning rate over the run."""
+
+    name: Literal["cosine", "step", "constant"]
+    warmup_epochs: NonNegative
+    warmup_ratio: float = Field(gt=0, le=1, description="first learning rate / base")
+    milestones: list[PositiveInt] = Field(description="epochs at which step multiplies by gamma")
+    gamma: float = Field(gt=0, le=1)
+    final_ratio: float = Field(ge=0, le=1, description="last learning rate of cosine / base")
+
+
+class EngineConfig(Strict):
+    """The training loop and the machine."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt = Field(description="people per optimizer step over all ranks")
+    accumulate: PositiveInt = Field(description="micro-batches per optimizer step")
+    clip_norm: Positive | None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    precision: Literal["fp32", "bf16", "fp16"]
+    device: Literal["auto", "cpu", "cuda"]
+    channels_last: bool
+    compile: bool
+    sync_batch_norm: bool
+    freeze_batch_norm: bool
+    evaluate_every: PositiveInt = Field(description="epochs between evaluations")
+    log_every: PositiveInt = Field(description="optimizer steps between log lines")
+    timeout_seconds: Positive = Field(description="how long a rank waits for the others")
+
+
+class DetectionsConfig(Strict):
+    """A detector's person boxes, for `boxes=detections`."""
+
+    file: str | None = Field(description="COCO detections JSON")
+    score_threshold: Probability = Field(description="boxes below it are left out")
+
+
+class PersonBoxes(Strict):
+    """Which person boxes evaluation crops."""
+
+    boxes: Literal["ground_truth", "detections"]
+    detections: DetectionsConfig
+
+    @model_validator(mode="after")
+    def _file_goes_with_boxes(self) -> Self:
+        if (self.boxes == "detections") != (self.detections.file is not None):
+            raise ValueError(
+                f"boxes={self.boxes} and detections.file={self.detections.file} contradict each "
+                "other: boxes=detections needs a file, boxes=ground_truth takes none"
+            )
+        return self
+
+
+class DecodeConfig(Strict):
+    """From heatmaps to points."""
+
+    method: Literal["argmax", "quarter", "dark"]
+    blur_kernel: Count = Field(description="Gaussian blur before decoding, odd; 0: none")
+    flip_test: bool = Field(description="average with the mirrored crop")
+    flip_shift: bool = Field(description="shift the mirrored map by one cell")
+
+    @model_validator(mode="after")
+    def _odd_blur(self) -> Self:
+        if self.blur_kernel and self.blur_kernel % 2 == 0:
+            raise ValueError(f"blur_kernel must be 0 or odd, got {self.blur_kernel}")
+        return self
+
+
+class PostprocessConfig(Strict):
+    """From points to scored results."""
+
+    score: Literal["box_keypoint", "box_rle", "box", "keypoint"]
+    keypoint_threshold: Probability = Field(description="keypoints below it do not count")
+    nms: Literal["none", "oks", "soft_oks"]
+    nms_threshold: Probability
+
+
+class RunConfig(Strict):
+    """Where a run's files go."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.\-]+$")
+    root: str = Field(min_length=1, description="runs are folders <root>/<name>")
+    if_exists: Literal["refuse", "resume", "overwrite"]
+
+
+class TrainConfig(PersonBoxes):
+    """`scripts/train.py`."""
+
+    seed: Count
+    data: DataConfig
+    input: InputConfig
+    augment: AugmentConfig
+    backbone: BackboneConfig
+    model: ModelConfig
+    heatmap: HeatmapConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    engine: EngineConfig
+    decode: DecodeConfig
+    postprocess: PostprocessConfig
+    run: RunConfig
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.engine.batch_size % self.engine.accumulate:
+            raise ValueError(
+                f"engine.batch_size={self.engine.batch_size} is not a multiple of "
+                f"engine.accumulate={self.engine.accumulate}"
+            )
+        if self.backbone.width != 1 and self.backbone.weights != "none":
+            raise ValueError(
+                f"backbone.weights={self.backbone.weights} needs backbone.width=1, "
+                f"got {self.backbone.width}"
+            )
+        return self
+
+
+class EvaluateConfig(PersonBoxes):
+    """`scripts/evaluate.py`: a checkpoint on a data set, or an existing results file.
+
+    `decode`, `postprocess` and the data are the checkpoint's own where they are null.
+    """
+
+    checkpoint: str | None = Field(description="model.safetensors of a run")
+    results: str | None = Field(description="COCO results JSON to score, instead of a checkpoint")
+    annotations: str | None = Field(description="COCO keypoint JSON; null: the checkpoint's val")
+    images: str | None = Field(description="image folder; null: the checkpoint's val")
+    limit: PositiveInt | None
+    out: str | None = Field(description="metrics JSON; null: beside the checkpoint")
+    group_by: str | None = Field(description="image field of the COCO JSON to slice the numbers by")
+    sigmas: list[Positive] | None = Field(description="OKS sigmas when scoring a results file")
+    decode: DecodeConfig | None
+    postprocess: PostprocessConfig | None
+    batch_size: PositiveInt
+    workers: Count
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["fp32", "bf16", "fp16"]
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.checkpoint is None) == (self.results is None):
+            raise ValueError("give either checkpoint=<model.safetensors> or results=<COCO json>")
+        if self.results is not None and self.annotations is None:
+            raise ValueError("results=... needs annotations=<COCO keypoint json>")
+        return self
+
+
+class PredictConfig(Strict):
+    """`scripts/predict.py`: photos in, keypoints and pictures out."""
+
+    checkpoint: str = Field(description="model.safetensors of a run")
+    source: str = Field(description="an image or a folder of images")
+    boxes: str | None = Field(description="COCO JSON with person boxes; null: the whole image")
+    out: str = Field(description="folder for predictions.json and the pictures")
+    keypoint_threshold: Probability = Field(description="draw keypoints at least this sure")
+    batch_size: PositiveInt
+    device: Literal["auto", "cpu", "cuda"]
+
+
+class MakeSyntheticConfig(Strict):
+    """`scripts/make_synthetic.py`: generated people as a COCO data set."""
+
+    out: str
+    seed: Count
+    train_images: PositiveInt
+    val_images: PositiveInt
+    height: int = Field(ge=64, le=2048)
+    width: int = Field(ge=64, le=2048)
+    max_people: int = Field(ge=1, le=8)
+    workers: Count
+
+
+class ImportCheckpointConfig(TrainConfig):
+    """`scripts/import_checkpoint.py`: a pytorch-cpn checkpoint as a model file of ours.
+
+    The rest is the training config that the model file will carry.
+    """
+
+    source: str = Field(description="pytorch-cpn's .pth.tar")
+    out: str = Field(description="the model.safetensors to write")

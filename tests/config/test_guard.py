@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+
+from cpn.config.guard import MAX_YAML_BYTES, refuse_hostile_yaml, refused_override
+from cpn.config.validation import ConfigError
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model._target_=os.system",
+        "+model={_target_: builtins.open}",
+        "++optimizer._target_=functools.partial",
+        "hydra.launcher._target_=torch.load",
+        "hydra.callbacks.x=1",
+        "+hydra.job_logging.handlers.x.class=os.system",
+        "++hydra.hydra_logging.root=null",
+        "hydra/job_logging=stdout",
+        "hydra/callbacks=x",
+        "hydra.run.dir=/etc",
+        "hydra.searchpath=[file:///tmp]",
+        "hydra.job.env_set.LD_PRELOAD=x",
+        "hydra={launcher: x}",
+        "~hydra.help",
+        "hydra/env@hydra.x=y",
+    ],
+)
+def test_code_names_and_hydra_settings_are_refused(text: str) -> None:
+    problem = refused_override(text)
+    assert problem is not None
+    assert problem.where == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model.levels=[2,3]",
+        "run.name=hydra",
+        "run.root=/data/hydra.runs",
+        "hydrant=1",
+        "hydra/launcher=submitit_slurm",
+        "+hydra.launcher.partition=gpu",
+        "hydra.sweeper.max_batch_size=2",
+        "hydra.sweep.dir=sweeps",
+        "hydra.mode=MULTIRUN",
+    ],
+)
+def test_ordinary_overrides_and_launchers_pass(text: str) -> None:
+    assert refused_override(text) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("a.yaml", "a: &x [1]\nb: 2\n", "line 1: anchors and aliases are not accepted"),
+        ("a.yaml", "a: 1\nb: *x\n", "line 2: anchors and aliases are not accepted"),
+        ("a.yaml", "a: !!python/name:os.system x\n", "tags are not accepted"),
+        ("a.yaml", "a: {_target_: os.system}\n", "_target_ is not accepted"),
+        ("a.yaml", 'a: {"\\x5ftarget_": os.system}\n', "_target_ is not accepted"),
+        ("a.yaml", "hydra: {job_logging: {root: null}}\n", "Hydra's own settings"),
+        ("a.yaml", "hydra.run.dir: x\n", "Hydra's own settings"),
+        ("a.yaml", "defaults: [override hydra/job_logging: evil]\n", "Hydra's own settings"),
+        ("a.yaml", "defaults: [/x@hydra.callbacks: evil]\n", "Hydra's own settings"),
+        ("a.yaml", "# @package hydra.callbacks\nx: 1\n", "Hydra's own settings"),
+        ("hydra/launcher/a.yaml", "a: 1\n", "Hydra's own settings"),
+        ("a.yaml", "a: " + "x" * MAX_YAML_BYTES, f"allowed: at most {MAX_YAML_BYTES}"),
+        ("a.yaml", "a: [1\nb: {", "not YAML"),
+        ("a.yml", "a: '", "not YAML"),
+    ],
+)
+def test_hostile_files_are_refused_before_they_are_loaded(
+    tmp_path: Path, name: str, text: str, reason: str
+) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        refuse_hostile_yaml(tmp_path)
+    assert str(file) in str(error.value)
+    assert reason in str(error.value)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    tmp_path.joinpath("a.yaml").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(ConfigError, match="not YAML"):
+        refuse_hostile_yaml(tmp_path)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no folder"):
+        refuse_hostile_yaml(tmp_path / "none")
+
+
+def test_ordinary_files_pass(tmp_path: Path) -> None:
+    tmp_path.joinpath("a.yaml").write_text(
+        "# @package _global_\ndefaults: [override /x: y]\na: 1\n"
+    )
+    tmp_path.joinpath("notes.txt").write_text("&not *yaml")
+    refuse_hostile_yaml(tmp_path)
