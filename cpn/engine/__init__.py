@@ -1,0 +1,1 @@
+"""Training machinery that knows nothing of poses: modules, batches, losses and figures."""

@@ -1,0 +1,106 @@
+"""Numeric precision of a training step: autocast, and loss scaling where fp16 needs it."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+
+from cpn.errors import UserError
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Precision:
+    """How forward, backward and the optimizer step are computed.
+
+    Args:
+        name: `fp32`, `bf16` (autocast) or `fp16` (autocast with a gradient scaler, GPU only).
+        device: Where the module runs.
+
+    Raises:
+        UserError: an unknown name, or fp16 on a CPU.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        if name not in PRECISIONS:
+            raise UserError(f"engine.precision={name!r} is not known; use {', '.join(PRECISIONS)}")
+        if name == "fp16" and device.type == "cpu":
+            raise UserError("engine.precision=fp16 needs a GPU; use engine.precision=fp32 on a CPU")
+        if name == "bf16" and device.type == "cpu":
+            logger.warning(
+                "engine.precision=bf16 on a CPU is up to 40 times slower than fp32 "
+                "where the CPU has no bf16 instructions (AMX, AVX-512 bf16)"
+            )
+        self.name = name
+        self.device = device
+        self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context for a network's forward pass; losses and decoding stay outside."""
+        if self.name == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=PRECISIONS[self.name])
+
+    def autocast_calls(self, network: Callable[..., T]) -> Callable[..., T]:
+        """`network`, each call of it under autocast."""
+
+        def call(*inputs: Any) -> T:  # noqa: ANN401 - whatever the network takes
+            with self.autocast():
+                return network(*inputs)
+
+        return call
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of the scalar `loss`, scaled when the precision is fp16."""
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def clip_gradients(self, optimizer: Optimizer, clip_norm: float | None) -> Tensor:
+        """Unscale the gradients and clip their global norm.
+
+        Returns:
+            The norm before clipping, a scalar.
+        """
+        self._scaler.unscale_(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if clip_norm is not None:
+            clip_grads_with_norm_(parameters, clip_norm, norm)
+        return norm
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Step, except after an fp16 overflow; then forget the gradients."""
+        self._scaler.step(optimizer)
+        self._scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+
+    @property
+    def may_overflow(self) -> bool:
+        """Whether a non-finite gradient is ordinary: fp16 skips that step and lowers its scale."""
+        return self._scaler.is_enabled()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scaler's state; empty without one."""
+        return dict(self._scaler.state_dict())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`.
+
+        Raises:
+            UserError: a scaler's state is needed or given, but not both.
+        """
+        if self._scaler.is_enabled() != bool(state):
+            raise UserError(
+                f"the training state was not saved with engine.precision={self.name}; "
+                "resume with the precision it was saved with"
+            )
+        if state:
+            self._scaler.load_state_dict(state)

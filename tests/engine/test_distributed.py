@@ -1,0 +1,129 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cpn.engine.distributed import DistributedContext, distributed_context, select_device
+from cpn.errors import UserError
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The reports of two gloo processes (see two_ranks.py)."""
+    folder = tmp_path_factory.mktemp("ranks")
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        str(HERE / "two_ranks.py"),
+        str(HERE / "conftest.py"),
+        str(folder),
+    ]
+    root = str(HERE.parents[1])
+    processes = [
+        subprocess.Popen(
+            command,
+            env=os.environ
+            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "PYTHONPATH": root},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    return [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_helpers_on_two_ranks(ranks: list[dict[str, Any]]) -> None:
+    for rank in ranks:
+        assert rank["helpers"] == {
+            "gathered": [{"rank": 0}, {"rank": 1}],
+            "broadcast": [0],
+            "mean": [0.5, 1.0],
+            "any": [True, True, False],
+            "running_mean": [0.5],
+        }
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_ranks_give_one_ranks_curve(
+    ranks: list[dict[str, Any]], make_run: Any, accumulate: int
+) -> None:
+    run = make_run(
+        global_batch=4,
+        length=16 * accumulate,
+        epochs=5,
+        accumulate=accumulate,
+        freeze_batch_norm=True,
+        ema_decay=0.9,
+    )
+    run.trainer.fit()
+    for rank in ranks:
+        lines = rank["curves"][f"accumulate_{accumulate}"]
+        assert len(lines) == len(run.lines) == 20
+        for two, one in zip(lines, run.lines, strict=True):
+            assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+            assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
+    weights = [rank["curves"][f"weights_{accumulate}"] for rank in ranks]
+    assert weights[0] == weights[1]
+
+
+def test_two_ranks_resume_exactly_and_agree(ranks: list[dict[str, Any]]) -> None:
+    one, other = (rank["resumed"] for rank in ranks)
+    for rank in (one, other):
+        assert rank["equal"]
+        assert rank["log_equal"]
+        assert rank["checkpoints"] == ["epoch_0003.ckpt", "epoch_0004.ckpt"]
+    assert one["weights"] == other["weights"]
+    assert one["buffers"] == other["buffers"]
+
+
+def test_nan_on_one_rank_stops_both(ranks: list[dict[str, Any]]) -> None:
+    for number, rank in enumerate(ranks):
+        assert f"epoch 1, step 3: on rank {number} " in rank["diverged"]["message"]
+        assert rank["diverged"]["checkpoints"] == 0
+    assert "loss=nan" in ranks[1]["diverged"]["message"]
+    assert "loss=nan" not in ranks[0]["diverged"]["message"]
+
+
+def test_alone_without_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with distributed_context("cpu") as context:
+        assert not torch.distributed.is_initialized()
+        assert context == DistributedContext(0, 1, torch.device("cpu"))
+        assert context.is_main
+        context.barrier()
+        assert context.all_gather_object("a") == ["a"]
+        assert context.broadcast_object("a") == "a"
+        assert context.reduce_mean(torch.tensor(2.0)) == 2
+        assert context.any(torch.tensor(True))
+        assert not context.any(torch.tensor(False))
+
+
+def test_device_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert select_device("auto") == select_device("cpu") == torch.device("cpu")
+    with pytest.raises(UserError, match=r"engine.device='tpu' is not known; use auto, cpu or cuda"):
+        select_device("tpu")
+    with pytest.raises(UserError, match=r"engine.device=cuda, but torch sees no CUDA GPU"):
+        select_device("cuda")
+
+
+def test_each_local_rank_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert select_device("auto", 1) == torch.device("cuda", 1)
+    with pytest.raises(UserError, match=r"local rank 2 has no GPU: torch sees 2"):
+        select_device("cuda", 2)

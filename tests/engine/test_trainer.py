@@ -1,0 +1,358 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cpn.engine.distributed import DistributedContext
+from cpn.engine.optim import build_optimizer, build_scheduler
+from cpn.engine.settings import TrainerSettings
+from cpn.engine.tracking import NullTracker
+from cpn.engine.trainer import NonFiniteError, Trainer, in_groups, steps_per_epoch
+from cpn.errors import UserError
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Equal to the last bit, nested."""
+    assert type(one) is type(other)
+    if isinstance(one, Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            assert_same(a, b)
+    else:
+        assert one == other
+
+
+def noisy_evaluation(module: nn.Module, epoch: int) -> dict[str, float]:
+    """Draws from the global generators, as a careless metric would."""
+    torch.rand(7)
+    np.random.rand(3)  # noqa: NPY002
+    assert not any(part.training for part in module.modules())
+    assert not torch.is_grad_enabled()
+    return {"AP": [0.2, 0.5, 0.4, 0.5][epoch], "AR": epoch / 10}
+
+
+RUN: dict[str, Any] = {
+    "dropout": 0.5,
+    "ema_decay": 0.9,
+    "accumulate": 3,
+    "clip_norm": 5.0,
+    "hooks": {"evaluate": noisy_evaluation},
+}
+
+
+def test_stop_and_resume_is_exact(make_run: Any, tmp_path: Path) -> None:
+    whole = make_run(tmp_path / "whole", epochs=4, **RUN)
+    whole.trainer.fit()
+    first = make_run(tmp_path / "parts", epochs=2, **RUN)
+    first.trainer.fit()
+    second = make_run(tmp_path / "parts", epochs=4, **RUN)
+    assert second.trainer.restore()
+    assert second.trainer.progress.epoch == 2
+    second.trainer.fit()
+
+    assert_same(second.trainer.state_dict(), whole.trainer.state_dict())
+    # the first part's last epoch is evaluated in both: evaluate_every is 1
+    assert_same(first.lines + second.lines, whole.lines)
+    assert len(whole.lines) == 4 * (2 + 1)
+    store = whole.trainer.store
+    assert_same(store.load(store.latest())["ema"], whole.trainer.ema.state_dict())
+
+
+def test_random_state_matters_in_the_resume_test(make_run: Any, tmp_path: Path) -> None:
+    one = make_run(tmp_path / "one", **RUN)
+    one.trainer.fit()
+    other = make_run(tmp_path / "other", **RUN)
+    torch.rand(1)
+    other.trainer.fit()
+    assert one.lines[0]["loss"] != other.lines[0]["loss"]
+
+
+def test_evaluation_does_not_shift_training(make_run: Any, tmp_path: Path) -> None:
+    with_evaluation = make_run(tmp_path / "with", epochs=3, **RUN)
+    with_evaluation.trainer.fit()
+    without = make_run(tmp_path / "without", epochs=3, **(RUN | {"hooks": {}}))
+    without.trainer.fit()
+    trained = with_evaluation.trainer.state_dict()
+    plain = without.trainer.state_dict()
+    for key in ("module", "optimizer", "ema", "random"):
+        assert_same(trained[key], plain[key])
+
+
+def test_accumulation_gives_the_big_batchs_curve(make_run: Any, tmp_path: Path) -> None:
+    frozen = {"epochs": 3, "freeze_batch_norm": True}
+    big = make_run(tmp_path / "big", global_batch=8, **frozen)
+    small = make_run(tmp_path / "small", global_batch=4, accumulate=2, **frozen)
+    big.trainer.fit()
+    small.trainer.fit()
+    assert len(big.lines) == len(small.lines) == 6
+    for one, other in zip(big.lines, small.lines, strict=True):
+        one.pop("kind"), other.pop("kind")
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_last_incomplete_group_steps_with_its_own_mean(make_run: Any, tmp_path: Path) -> None:
+    """Three micro-batches in groups of two: the second step's gradient is the third's alone."""
+    run = make_run(tmp_path / "three", length=12, accumulate=2, freeze_batch_norm=True)
+    run.trainer.fit()
+    first_group = make_run(
+        tmp_path / "two", length=12, accumulate=2, freeze_batch_norm=True
+    ).trainer
+    *group, last = list(first_group.task.train_loader)
+    first_group.task = replace(first_group.task, train_loader=group)
+    first_group.fit()
+
+    loss = first_group.task.loss(first_group.module, last).total
+    gradients = torch.autograd.grad(loss, list(first_group.module.parameters()))
+    norm = torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients]))
+    assert [line["step"] for line in run.lines] == [1, 2]
+    assert run.trainer.progress.step == run.trainer.steps_per_epoch == 2
+    assert run.lines[1]["loss"] == pytest.approx(loss.item(), rel=1e-6)
+    assert run.lines[1]["grad_norm"] == pytest.approx(norm.item(), rel=1e-5)
+
+
+def test_schedule_advances_by_optimizer_step(make_run: Any) -> None:
+    """Four micro-batches are two steps; the warm-up of three steps goes from 0.1 % to 100 %."""
+    run = make_run(accumulate=2, epochs=2)
+    run.trainer.fit()
+    expected = [0.01 * (0.001 + 0.999 * step / 3) for step in range(4)]
+    assert [line["lr"] for line in run.lines] == pytest.approx(expected)
+
+
+def test_logged_means_cover_the_window(make_run: Any, tmp_path: Path) -> None:
+    every = make_run(tmp_path / "every", log_every=1)
+    every.trainer.fit()
+    third = make_run(tmp_path / "third", log_every=3)
+    third.trainer.fit()
+    losses = [line["loss"] for line in every.lines]
+    assert [line["step"] for line in third.lines] == [3, 4]
+    assert third.lines[0]["loss"] == pytest.approx(sum(losses[:3]) / 3)
+    assert third.lines[1]["loss"] == pytest.approx(losses[3])
+    assert third.lines[0]["loss"] == pytest.approx(third.lines[0]["x"] + third.lines[0]["y"])
+
+
+def test_frozen_batch_norm_keeps_statistics_and_trains_weights(make_run: Any) -> None:
+    trainer = make_run(freeze_batch_norm=True).trainer
+    trainer.fit()
+    layer = trainer.module[1]
+    assert torch.equal(layer.running_mean, torch.zeros(4))
+    assert not torch.equal(layer.weight, torch.ones(4))
+
+
+def test_batch_norm_learns_otherwise(make_run: Any) -> None:
+    trainer = make_run().trainer
+    trainer.fit()
+    assert not torch.equal(trainer.module[1].running_mean, torch.zeros(4))
+
+
+def test_clipping_limits_the_step(make_run: Any, tmp_path: Path) -> None:
+    """SGD at lr 1 moves by exactly the clipped norm; the log has the norm before clipping."""
+    trainer = make_run(clip_norm=0.25, freeze_batch_norm=True).trainer
+    trainer.optimizer = build_optimizer(trainer.module, name="sgd", lr=1.0, momentum=0.0)
+    trainer.scheduler = build_scheduler(trainer.optimizer, name="constant", total_steps=1)
+    trainer.task = replace(trainer.task, train_loader=list(trainer.task.train_loader)[:1])
+    before = [p.detach().clone() for p in trainer.module.parameters()]
+    trainer.fit()
+    moved = [p.detach() - q for p, q in zip(trainer.module.parameters(), before, strict=True)]
+    assert math.sqrt(sum(float((m**2).sum()) for m in moved)) == pytest.approx(0.25, rel=1e-4)
+    assert trainer.tracker.lines[0]["grad_norm"] > 1
+
+
+def test_average_is_evaluated_saved_and_drawn(make_run: Any) -> None:
+    seen: list[Any] = []
+
+    def evaluate(module: nn.Module, _: int) -> dict[str, float]:
+        seen.append(module)
+        return {"AP": 0.1}
+
+    hooks = {
+        "evaluate": evaluate,
+        "save_model": lambda module, *_: seen.append(module),
+        "on_epoch_end": lambda module, *_: seen.append(module),
+    }
+    trainer = make_run(ema_decay=0.5, hooks=hooks).trainer
+    trainer.fit()
+    assert trainer.ema is not None
+    assert len(seen) == 3
+    assert all(module is trainer.ema.module for module in seen)
+
+
+def test_best_is_marked_and_nan_is_never_best(make_run: Any) -> None:
+    values = [math.nan, 0.3, 0.2, math.nan, 0.3, 0.4]
+    saved: list[tuple[dict[str, float], bool]] = []
+    hooks = {
+        "evaluate": lambda _, epoch: {"AP": np.float64(values[epoch])},
+        "save_model": lambda _, metrics, is_best: saved.append((metrics, is_best)),
+    }
+    progress = make_run(epochs=6, hooks=hooks).trainer.fit()
+    assert [is_best for _, is_best in saved] == [False, True, False, False, False, True]
+    assert (progress.best_value, progress.best_epoch) == (0.4, 6)
+    assert saved[1][0] == {"AP": 0.3}
+
+
+def test_evaluates_every_so_often_and_at_the_end(make_run: Any) -> None:
+    saved: list[dict[str, float]] = []
+    hooks = {
+        "evaluate": lambda _, epoch: {"AP": float(epoch)},
+        "save_model": lambda _, metrics, __: saved.append(metrics),
+    }
+    run = make_run(epochs=5, evaluate_every=2, hooks=hooks)
+    run.trainer.fit()
+    evaluated = [line["epoch"] for line in run.lines if line["kind"] == "eval"]
+    assert evaluated == [1, 3, 4]
+    assert saved == [{}, {"AP": 1.0}, {}, {"AP": 3.0}, {"AP": 4.0}]
+
+
+def test_unknown_best_metric_is_refused(make_run: Any) -> None:
+    run = make_run(best_metric="mAP", hooks={"evaluate": noisy_evaluation})
+    with pytest.raises(UserError, match=r"engine.best_metric='mAP' .* use one of AP, AR"):
+        run.trainer.fit()
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_nonfinite_loss_stops_before_the_weights_change(make_run: Any, factor: float) -> None:
+    calls: list[dict[str, Tensor]] = []
+    run = make_run(epochs=2)
+    healthy = run.trainer.task.loss
+
+    def failing(network: Any, batch: Any) -> Any:
+        calls.append({k: v.clone() for k, v in run.trainer.module.state_dict().items()})
+        loss = healthy(network, batch)
+        return SimpleNamespace(
+            total=loss.total * (factor if len(calls) == 6 else 1), parts=loss.parts
+        )
+
+    trainer = run.trainer
+    trainer.task = replace(trainer.task, loss=failing)
+    with pytest.raises(NonFiniteError, match=r"epoch 2, step 6: .*loss=(nan|inf), x=.*ids \[\d"):
+        trainer.fit()
+    assert trainer.progress.step == 5
+    assert [path.name for path in trainer.store.paths()] == ["epoch_0001.ckpt"]
+    weights = ["0.weight", "0.bias", "5.weight"]
+    for name in weights:
+        assert torch.equal(trainer.module.state_dict()[name], calls[-1][name])
+
+
+def test_nonfinite_gradient_stops_too(make_run: Any) -> None:
+    """sqrt has an infinite slope at 0, where the loss itself is finite."""
+    trainer = make_run().trainer
+
+    def flat_loss(network: Any, batch: Any) -> Any:
+        return SimpleNamespace(total=(network(batch.images) * 0).sum().sqrt(), parts={})
+
+    trainer.task = replace(trainer.task, loss=flat_loss)
+    with pytest.raises(NonFiniteError, match=r"step 1: .*loss=0, grad_norm=nan"):
+        trainer.fit()
+
+
+def test_compiled_network_is_trained_and_the_plain_one_saved(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiled: list[nn.Module] = []
+
+    class Compiled(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self._orig_mod = module
+            compiled.append(self)
+
+        def forward(self, images: Tensor) -> Tensor:
+            result: Tensor = self._orig_mod(images)
+            return result * 2
+
+    plain = make_run(tmp_path / "plain").trainer
+    plain.fit()
+    monkeypatch.setattr(torch, "compile", Compiled)
+    trainer = make_run(tmp_path / "compiled", compile=True).trainer
+    trainer.fit()
+    assert len(compiled) == 1
+    assert trainer.tracker.lines[0]["loss"] != plain.tracker.lines[0]["loss"]
+    assert trainer.state_dict()["module"].keys() == plain.state_dict()["module"].keys()
+
+
+def test_channels_last(make_run: Any) -> None:
+    trainer = make_run(channels_last=True, ema_decay=0.9).trainer
+    for module in (trainer.module, trainer.final_module):
+        assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_restore_in_a_fresh_run(make_run: Any) -> None:
+    assert not make_run().trainer.restore()
+
+
+def test_resuming_a_finished_run_trains_no_more(make_run: Any) -> None:
+    make_run(epochs=2).trainer.fit()
+    run = make_run(epochs=2)
+    assert run.trainer.restore()
+    assert run.trainer.fit().epoch == 2
+    assert run.lines == []
+
+
+def test_restore_refuses_another_model(make_run: Any) -> None:
+    make_run().trainer.fit()
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.PReLU())
+    run = make_run().trainer
+    other = Trainer(
+        network,
+        run.task,
+        optimizer=run.optimizer,
+        scheduler=run.scheduler,
+        settings=TrainerSettings(epochs=1),
+        context=DistributedContext(),
+        tracker=NullTracker(),
+        store=run.store,
+    )
+    with pytest.raises(
+        UserError, match=r"epoch_0001.ckpt do not fit .*unexpected: 1.bias.*shape differs: 0.weight"
+    ):
+        other.restore()
+
+
+def test_restore_refuses_another_average(make_run: Any) -> None:
+    make_run().trainer.fit()
+    with pytest.raises(UserError, match=r"saved without an average .* engine.ema_decay=0.9"):
+        make_run(ema_decay=0.9).trainer.restore()
+
+
+def test_restore_refuses_another_optimizer(make_run: Any) -> None:
+    make_run().trainer.fit()
+    trainer = make_run().trainer
+    trainer.optimizer = torch.optim.SGD(trainer.module.parameters())
+    with pytest.raises(UserError, match=r"the optimizer of .*epoch_0001.ckpt is a different one"):
+        trainer.restore()
+
+
+def test_more_ranks_than_before_are_told(make_run: Any, caplog: pytest.LogCaptureFixture) -> None:
+    make_run().trainer.fit()
+    trainer = make_run().trainer
+    state = trainer.store.load(trainer.store.latest())
+    state["random"] = state["random"] * 2
+    trainer.store.save(2, state)
+    assert trainer.restore()
+    assert "resumed on 1 ranks what ran on 2" in caplog.text
+
+
+def test_sync_batch_norm_needs_ranks(make_run: Any) -> None:
+    with pytest.raises(UserError, match=r"engine.sync_batch_norm=true needs GPUs .*1 on cpu"):
+        make_run(sync_batch_norm=True)
+
+
+def test_empty_loader_is_refused() -> None:
+    with pytest.raises(UserError, match="the training loader gives no batch"):
+        steps_per_epoch([], 2)
+
+
+def test_groups() -> None:
+    assert list(in_groups(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(in_groups([], 2)) == []

@@ -1,0 +1,122 @@
+"""What one of two ranks does for test_distributed.py: `python two_ranks.py CONFTEST FOLDER`.
+
+Its figures go to FOLDER/rank_<n>.json.
+"""
+
+import importlib.util
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cpn.engine.distributed import DistributedContext, distributed_context
+from cpn.engine.trainer import NonFiniteError
+
+
+def load_tiny_task(conftest: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("tiny_task", conftest)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tiny_task"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def helpers(context: DistributedContext) -> dict[str, Any]:
+    layer = torch.nn.BatchNorm1d(1)
+    assert layer.running_mean is not None
+    layer.running_mean.fill_(context.rank)
+    context.average_batch_norm(torch.nn.Sequential(layer))
+    context.barrier()
+    return {
+        "gathered": context.all_gather_object({"rank": context.rank}),
+        "broadcast": context.broadcast_object([context.rank]),
+        "mean": context.reduce_mean(torch.tensor([context.rank, 1.0])).tolist(),
+        "any": [context.any(torch.tensor(context.rank == r)) for r in (0, 1, 2)],
+        "running_mean": layer.running_mean.tolist(),
+    }
+
+
+def digest(state: dict[str, Tensor]) -> float:
+    return float(sum(value.double().abs().sum() for value in state.values()))
+
+
+def curves(tiny: Any, context: DistributedContext, folder: Path) -> dict[str, Any]:
+    """Loss curves over 20 steps, with one and with two micro-batches per step."""
+    found: dict[str, Any] = {}
+    for accumulate in (1, 2):
+        run = tiny.tiny_run(
+            folder / f"accumulate_{accumulate}",
+            context=context,
+            global_batch=4,
+            length=16 * accumulate,
+            epochs=5,
+            accumulate=accumulate,
+            freeze_batch_norm=True,
+            ema_decay=0.9,
+        )
+        run.trainer.fit()
+        found[f"accumulate_{accumulate}"] = run.lines
+        found[f"weights_{accumulate}"] = digest(run.trainer.final_module.state_dict())
+    return found
+
+
+def resumed(tiny: Any, context: DistributedContext, folder: Path) -> dict[str, Any]:
+    """Four epochs with dropout and BatchNorm, at once and in two parts."""
+    options = {"context": context, "dropout": 0.5, "ema_decay": 0.9}
+    whole = tiny.tiny_run(folder / "whole", epochs=4, **options)
+    whole.trainer.fit()
+    tiny.tiny_run(folder / "parts", epochs=2, **options).trainer.fit()
+    second = tiny.tiny_run(folder / "parts", epochs=4, **options)
+    assert second.trainer.restore()
+    second.trainer.fit()
+    states = [run.trainer.final_module.state_dict() for run in (whole, second)]
+    return {
+        "equal": all(torch.equal(states[0][key], states[1][key]) for key in states[0]),
+        "log_equal": whole.lines[8:] == second.lines,
+        "weights": digest(states[1]),
+        "buffers": digest(dict(second.trainer.module.named_buffers())),
+        "checkpoints": [path.name for path in second.trainer.store.paths()],
+    }
+
+
+def diverged(tiny: Any, context: DistributedContext, folder: Path) -> dict[str, Any]:
+    """Rank 1's loss is NaN at step 3, but not its gradient: rank 0 has to be told."""
+    run = tiny.tiny_run(folder / "nan", context=context, epochs=1)
+    healthy, calls = run.trainer.task.loss, []
+
+    def failing(network: Any, batch: Any) -> Any:
+        calls.append(batch)
+        loss = healthy(network, batch)
+        broken = context.rank == 1 and len(calls) == 3
+        return loss._replace(total=loss.total + float("nan")) if broken else loss
+
+    run.trainer.task = replace(run.trainer.task, loss=failing)
+    try:
+        run.trainer.fit()
+    except NonFiniteError as error:
+        return {"message": str(error), "checkpoints": len(run.trainer.store.paths())}
+    return {"message": "no error"}
+
+
+def main(conftest: Path, folder: Path) -> None:
+    torch.set_num_threads(1)
+    tiny = load_tiny_task(conftest)
+    address = f"file://{folder / 'rendezvous'}"
+    with distributed_context("cpu", timeout_seconds=30, init_method=address) as context:
+        report = {
+            "helpers": helpers(context),
+            "curves": curves(tiny, context, folder),
+            "resumed": resumed(tiny, context, folder),
+            "diverged": diverged(tiny, context, folder),
+        }
+        (folder / f"rank_{context.rank}.json").write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
