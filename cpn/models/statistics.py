@@ -1,0 +1,63 @@
+"""Size and cost of a network."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from cpn.models.cpn import CascadedPyramidNetwork
+
+
+@dataclass(frozen=True)
+class PartStatistics:
+    """One part's parameters and its billions of multiply-adds for one image."""
+
+    parameters: int
+    gflops: float
+
+
+@dataclass(frozen=True)
+class ModelStatistics:
+    """A network's size and cost for one image.
+
+    Attributes:
+        parameters: learnable and frozen weights, without buffers.
+        gflops: billions of multiply-adds of convolutions and products, which papers (also CPN's
+            tables) call FLOPs; a count of additions and multiplications apart would be twice it.
+        parts: the same for backbone, pyramid, global_net and refine_net, where there is one.
+    """
+
+    parameters: int
+    gflops: float
+    parts: dict[str, PartStatistics]
+
+    def summary(self) -> str:
+        """One line for people, e.g. "27.41 M parameters, 7.316 GFLOPs (backbone 3.998, ...)"."""
+        parts = ", ".join(f"{name} {part.gflops:.3f}" for name, part in self.parts.items())
+        return f"{self.parameters / 1e6:.2f} M parameters, {self.gflops:.3f} GFLOPs ({parts})"
+
+
+def model_statistics(model: CascadedPyramidNetwork, input_hw: tuple[int, int]) -> ModelStatistics:
+    """Counts parameters and multiply-adds for one image of height x width, without computing.
+
+    Args:
+        model: is not changed; a copy without data is run on shapes alone.
+        input_hw: input size in pixels.
+    """
+    shapes = copy.deepcopy(model).to("meta").eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        shapes(torch.zeros(1, 3, *input_hw, device="meta"))
+    counts = counter.get_flop_counts()
+    parts = {
+        name: PartStatistics(
+            _parameters(part), sum(counts[f"{type(model).__name__}.{name}"].values()) / 2e9
+        )
+        for name, part in model.named_children()
+    }
+    return ModelStatistics(_parameters(model), counter.get_total_flops() / 2e9, parts)
+
+
+def _parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,113 @@
+"""Weights from files: read without unpickling code, compared with the module key by key."""
+
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cpn.errors import UserError
+
+SHOWN_KEYS = 3
+WRAPPERS = ("state_dict", "model", "model_state_dict")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` file or of a PyTorch file (`weights_only=True`).
+
+    A state dict inside a training checkpoint (under "state_dict" or "model") is found, and the
+    prefix "module." that DataParallel adds is taken off.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: the file is damaged, holds pickled objects, or holds no state dict.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weights file")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path}: not a plain PyTorch weights file: it is damaged or holds pickled objects, "
+            "which are never executed; save its state_dict() alone"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: cannot be read as weights ({reason})") from error
+    return _state_dict(content, path)
+
+
+def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
+    if isinstance(content, Mapping):
+        nested = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
+        content = nested[0] if nested else content
+    tensors = {
+        key: value
+        for key, value in (content.items() if isinstance(content, Mapping) else ())
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
+    if not isinstance(content, Mapping) or not tensors or len(tensors) != len(content):
+        raise UserError(
+            f"{path}: holds no state dict (names to tensors), neither at its top nor under "
+            f"{', '.join(WRAPPERS)}"
+        )
+    prefix = "module."
+    strip = len(prefix) if all(key.startswith(prefix) for key in tensors) else 0
+    return {key[strip:]: value for key, value in tensors.items()}
+
+
+def load_weights(
+    module: nn.Module,
+    source: Mapping[str, Tensor],
+    *,
+    origin: str,
+    leftover: Callable[[str], bool] = lambda _: False,
+) -> None:
+    """Copies `source` into `module` after comparing every key and shape.
+
+    BatchNorm's `num_batches_tracked` may be missing (files older than PyTorch 0.4.1 have none).
+
+    Args:
+        module: is changed.
+        source: names as in the module's state dict.
+        origin: file name for messages.
+        leftover: says of a key that the module has not whether that is expected.
+
+    Raises:
+        UserError: lists missing, unexpected and wrong-shape keys.
+    """
+    target = module.state_dict()
+    missing = [key for key in target if key not in source and not _is_counter(key)]
+    unexpected = [key for key in source if key not in target and not leftover(key)]
+    wrong_shape = [
+        f"{key} {tuple(source[key].shape)} for {tuple(value.shape)}"
+        for key, value in target.items()
+        if key in source and source[key].shape != value.shape
+    ]
+    problems = [
+        f"{len(keys)} {name} ({_first(keys)})"
+        for name, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of wrong shape", wrong_shape),
+        )
+        if keys
+    ]
+    if problems:
+        raise UserError(f"{origin}: weights do not fit the network: {', '.join(problems)}")
+    module.load_state_dict({key: source.get(key, value) for key, value in target.items()})
+
+
+def _is_counter(key: str) -> bool:
+    return key.endswith("num_batches_tracked")
+
+
+def _first(keys: Iterable[str]) -> str:
+    names = list(keys)
+    dots = ", ..." if len(names) > SHOWN_KEYS else ""
+    return ", ".join(names[:SHOWN_KEYS]) + dots
