@@ -77,6 +77,17 @@ class CascadedPyramidNetwork(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(backbone.std).reshape(1, 3, 1, 1))
 
+    def initialise_output_scale(self, scale: float) -> None:
+        """Lets the heatmaps start with standard deviation `scale`, where a norm follows them.
+
+        A norm that starts at 1 under targets of peak 1 makes heatmaps ten times too strong, which
+        Adam can only take back by its learning rate per step: hundreds of steps of noise.
+        """
+        heads: list[nn.Module] = [*self.global_net.predictors.values()]
+        for head in [*heads, *([self.refine_net] if self.refine_net is not None else [])]:
+            if isinstance(head.norm, nn.BatchNorm2d):
+                nn.init.constant_(head.norm.weight, scale)
+
     def preprocess(self, crops: Tensor) -> Tensor:
         """RGB crops (N, 3, H, W), uint8 0..255 -> the network's input, float32.
 

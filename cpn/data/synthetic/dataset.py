@@ -31,7 +31,7 @@ from cpn.skeleton import COCO_17
 _SMALLEST_AREA = 80
 # With fewer visible keypoints nobody could annotate the rest: such a person keeps its box and mask
 # but num_keypoints is 0, as in COCO.
-_FEWEST_VISIBLE = 2
+_FEWEST_VISIBLE = 4
 _CHUNK = 16
 
 Annotation = dict[str, Any]

@@ -14,10 +14,10 @@ def photograph(rng: np.random.Generator, picture: Picture) -> Picture:
     exposed = np.asarray(cv2.LUT(picture, _tone_curves(rng)), np.uint8)
     if rng.random() < 0.4:
         exposed = _shaded(rng, exposed)
-    if rng.random() < 0.45:
-        blurred = cv2.GaussianBlur(exposed, (0, 0), float(rng.uniform(0.3, 1.2)))
+    if rng.random() < 0.3:
+        blurred = cv2.GaussianBlur(exposed, (0, 0), float(rng.uniform(0.3, 0.9)))
         exposed = np.asarray(blurred, np.uint8)
-    elif rng.random() < 0.12:
+    elif rng.random() < 0.05:
         exposed = np.asarray(cv2.filter2D(exposed, -1, _motion_kernel(rng)), np.uint8)
     if rng.random() < 0.6:
         exposed = _noisy(rng, exposed)
@@ -27,17 +27,17 @@ def photograph(rng: np.random.Generator, picture: Picture) -> Picture:
 def _tone_curves(rng: np.random.Generator) -> NDArray[np.uint8]:
     """(1, 256, 3) lookup table: contrast, gamma, brightness and a cast per channel."""
     levels = np.linspace(0.0, 1.0, 256)[:, None]
-    gamma = float(np.exp(rng.normal(0, 0.25)))
-    contrast, brightness = float(rng.uniform(0.7, 1.15)), float(rng.normal(0, 0.07))
+    gamma = float(np.exp(rng.normal(0, 0.18)))
+    contrast, brightness = float(rng.uniform(0.8, 1.15)), float(rng.normal(0, 0.05))
     cast = np.exp(rng.normal(0, 0.07, 3))
     curves = ((levels**gamma - 0.5) * contrast + 0.5 + brightness) * cast
     return np.asarray(np.clip(curves * 255, 0, 255), np.uint8)[None]
 
 
 def _shaded(rng: np.random.Generator, picture: Picture) -> Picture:
-    """Multiply by a smooth field of light between 0.5 and 1.2."""
+    """Multiply by a smooth field of light between 0.65 and 1.2."""
     height, width = picture.shape[:2]
-    grid = rng.uniform(0.5, 1.2, (3, 3)).astype(np.float32)
+    grid = rng.uniform(0.65, 1.2, (3, 3)).astype(np.float32)
     field = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
     return brightened(picture, np.asarray(field, np.float32))
 
@@ -53,8 +53,8 @@ def _motion_kernel(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _noisy(rng: np.random.Generator, picture: Picture) -> Picture:
-    """Add sensor noise of a strength of up to 10 grey levels."""
-    strength = float(rng.uniform(1, 10))
+    """Add sensor noise of a strength of up to 7 grey levels."""
+    strength = float(rng.uniform(1, 7))
     table = np.sort(rng.normal(0, strength, _NOISE_LEVELS))
     grains = rng.integers(0, _NOISE_LEVELS, picture.shape, dtype=np.uint8)
     noise = cv2.LUT(grains, table.round().astype(np.int8).view(np.uint8)).view(np.int8)

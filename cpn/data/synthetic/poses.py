@@ -14,7 +14,7 @@ _Position = Mapping[str, tuple[tuple[float, float, float], float]]
 
 _LEGS: Mapping[str, tuple[float, _Position]] = {
     "stand": (
-        22,
+        34,
         {
             "lead_hip": ((2, 5, 5), 5),
             "trail_hip": ((2, 5, 5), 5),
@@ -23,7 +23,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "lean": (
-        10,
+        12,
         {
             "pelvis": ((0, 0, 5), 4),
             "lead_hip": ((12, 15, 12), 8),
@@ -33,7 +33,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "walk": (
-        16,
+        22,
         {
             "pelvis": ((3, 0, 0), 3),
             "lead_hip": ((26, 2, 3), 9),
@@ -44,7 +44,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "run": (
-        10,
+        12,
         {
             "pelvis": ((12, 0, 0), 6),
             "lead_hip": ((60, 2, 3), 18),
@@ -55,7 +55,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "sit": (
-        14,
+        10,
         {
             "pelvis": ((-4, 0, 0), 8),
             "chest": ((6, 0, 0), 10),
@@ -66,7 +66,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "squat": (
-        6,
+        3,
         {
             "pelvis": ((25, 0, 0), 12),
             "lead_hip": ((112, 15, 22), 12),
@@ -78,7 +78,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "kneel": (
-        5,
+        3,
         {
             "lead_hip": ((85, 4, 8), 10),
             "trail_hip": ((0, 4, 8), 10),
@@ -88,7 +88,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "bend": (
-        7,
+        4,
         {
             "pelvis": ((45, 0, 0), 20),
             "chest": ((30, 0, 0), 15),
@@ -99,7 +99,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "kick": (
-        5,
+        3,
         {
             "pelvis": ((-8, 0, 4), 8),
             "lead_hip": ((70, 5, 15), 22),
@@ -109,7 +109,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "straddle": (
-        5,
+        4,
         {
             "lead_hip": ((10, 20, 32), 12),
             "trail_hip": ((10, 20, 32), 12),
@@ -118,7 +118,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "lie": (
-        5,
+        2,
         {
             "lead_hip": ((30, 5, 8), 30),
             "trail_hip": ((12, 5, 8), 16),
@@ -130,7 +130,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
 
 _ARMS: Mapping[str, tuple[float, _Position]] = {
     "hang": (
-        22,
+        30,
         {
             "lead_shoulder": ((4, 0, 9), 8),
             "trail_shoulder": ((4, 0, 9), 8),
@@ -139,7 +139,7 @@ _ARMS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "swing": (
-        16,
+        20,
         {
             "lead_shoulder": ((-25, 0, 8), 10),
             "trail_shoulder": ((32, 0, 8), 12),

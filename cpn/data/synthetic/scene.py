@@ -58,7 +58,7 @@ def render_scene(rng: np.random.Generator, size_hw: tuple[int, int], max_people:
     for index, person in enumerate(people):
         _cast_shadow(background, camera, person)
         draw_figure(canvas, person.figure, person.outfit, index)
-    for _ in range(int(rng.choice(4, p=(0.65, 0.2, 0.1, 0.05)))):
+    for _ in range(int(rng.choice(4, p=(0.85, 0.1, 0.04, 0.01)))):
         _draw_obstacle(rng, canvas, people[rng.integers(len(people))])
     folds = smooth_noise(rng, size_hw, int(rng.integers(16, 48))) * np.float32(0.16)
     picture = photograph(rng, canvas.compose(background, folds + np.float32(0.92)))
@@ -85,19 +85,25 @@ def place_people(
     rng: np.random.Generator, camera: Camera, max_people: int
 ) -> tuple[PlacedFigure, ...]:
     """Draw people from one viewpoint, each turned its own way, often close to one another."""
-    elevation = float(np.clip(rng.normal(8, 12), -15, 50))
+    elevation = float(np.clip(rng.normal(6, 9), -15, 45))
     roll = float(rng.normal(0, 4))
     weights = 0.7 ** np.arange(max_people)
     count = 1 + int(rng.choice(max_people, p=weights / weights.sum()))
     people: list[PlacedFigure] = []
     for _ in range(count):
-        rotation = view_rotation(float(rng.uniform(-180, 180)), elevation, roll)
+        rotation = view_rotation(_sample_azimuth(rng), elevation, roll)
         figure = pose_figure(sample_build(rng), sample_pose(rng)).moved(rotation, np.zeros(3))
         points = keypoints(figure)
         root = _sample_root(rng, camera, points, figure.build.height, people)
         placed = figure.moved(np.eye(3), root)
         people.append(PlacedFigure(placed, sample_outfit(rng), points + root))
     return tuple(people)
+
+
+def _sample_azimuth(rng: np.random.Generator) -> float:
+    """Degrees; people are photographed from the front more often than from behind."""
+    facing = rng.random() < 0.6
+    return float(rng.normal(0, 35) if facing else rng.uniform(-180, 180))
 
 
 def _sample_root(
@@ -108,9 +114,9 @@ def _sample_root(
     others: list[PlacedFigure],
 ) -> Array:
     """Choose where the pelvis is: (3,) camera frame, from the wanted size and image place."""
-    neighbour = others[rng.integers(len(others))] if others and rng.random() < 0.45 else None
+    neighbour = others[rng.integers(len(others))] if others and rng.random() < 0.35 else None
     height, width = camera.size_hw
-    share = rng.uniform(1.0, 2.0) if rng.random() < 0.14 else rng.uniform(0.38, 1.0)
+    share = rng.uniform(1.0, 2.0) if rng.random() < 0.07 else rng.uniform(0.38, 1.0)
     depth = camera.focal * height_metres / (share * height)
     if neighbour is not None:
         step = float(rng.choice((-1, 1)) * rng.uniform(0.35, 1.2))
@@ -123,7 +129,7 @@ def _sample_root(
     if neighbour is not None:
         beside = camera.project(neighbour.points).mean(axis=0)
         centre = beside + rng.choice((-1, 1), 2) * rng.uniform((0.2, 0.0), (0.8, 0.15)) * size
-    elif rng.random() < 0.25:
+    elif rng.random() < 0.15:
         centre = centre + rng.choice((-1, 1), 2) * rng.uniform(0.0, 0.45, 2) * size
     middle = (low + high) / 2
     return np.asarray(camera.unproject(centre, depth) - np.array([*middle, 0.0]))

@@ -1,0 +1,28 @@
+"""Cascaded Pyramid Network (Chen et al., CVPR 2018): train, evaluate OKS mAP, ablate, predict.
+
+>>> import cpn
+>>> model = cpn.load_model("runs/demo/best.safetensors")  # doctest: +SKIP
+>>> predictor = cpn.Predictor.from_checkpoint("runs/demo/best.safetensors")  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cpn.build import load_model
+    from cpn.predictor import Poses, Predictor
+
+__all__ = ["Poses", "Predictor", "load_model"]
+
+_HOMES = {
+    "Poses": "cpn.predictor",
+    "Predictor": "cpn.predictor",
+    "load_model": "cpn.build",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    """Imports on first use: `import cpn` must not cost the seconds that torch takes."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cpn' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,87 @@
+"""Crops in, points in the photo out: what evaluation and prediction share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cpn.config.schema import DecodeConfig, TrainConfig
+from cpn.engine.precision import Precision
+from cpn.geometry.crop import heatmap_to_crop, invert_matrix, transform_points
+from cpn.heatmaps.decode import decode_heatmaps, keypoint_confidence
+from cpn.heatmaps.encode import HeatmapFamily
+from cpn.heatmaps.flip import merge_flipped, mirror_images
+from cpn.models.cpn import CascadedPyramidNetwork, CpnOutput
+from cpn.skeleton import Skeleton
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class EstimatedPoses(NamedTuple):
+    """Keypoints of N people: `points_image` (N, K, 2) in the photo, `scores` (N, K) in 0..1."""
+
+    points_image: FloatArray
+    scores: FloatArray
+
+
+@dataclass(frozen=True)
+class PoseEstimator:
+    """Network, flip test, decoding and the way back to the photo, batched on the device.
+
+    Attributes:
+        model: gives the heatmaps; it stays on its device.
+        skeleton: its flip permutation swaps left and right in the flip test.
+        decode: the decoding settings.
+        family: target family that the model was trained on; it defines the confidence.
+        precision: of the forward pass.
+    """
+
+    model: CascadedPyramidNetwork
+    skeleton: Skeleton
+    decode: DecodeConfig
+    family: HeatmapFamily
+    precision: Precision
+
+    @classmethod
+    def from_config(
+        cls,
+        model: CascadedPyramidNetwork,
+        skeleton: Skeleton,
+        config: TrainConfig,
+        *,
+        decode: DecodeConfig | None = None,
+        precision: Precision,
+    ) -> "PoseEstimator":
+        """With the settings the model was trained with, or another decoding."""
+        return cls(model, skeleton, decode or config.decode, config.heatmap.family, precision)
+
+    @torch.no_grad()
+    def heatmaps(self, crops: Tensor) -> Tensor:
+        """Crops (N, 3, H, W) uint8 on the model's device -> final heatmaps (N, K, h, w) float32."""
+        images = self.model.preprocess(crops)
+        network: Callable[[Tensor], CpnOutput] = self.precision.autocast_calls(self.model)
+        plain = network(images).final.float()
+        if not self.decode.flip_test:
+            return plain
+        mirrored = network(mirror_images(images)).final.float()
+        return merge_flipped(
+            plain, mirrored, self.skeleton.flip_permutation, shift=self.decode.flip_shift
+        )
+
+    def __call__(self, crops: Tensor, image_to_crop: Tensor) -> EstimatedPoses:
+        """Crops (N, 3, H, W) uint8 and their (N, 2, 3) matrices -> keypoints in the photo."""
+        heatmaps = self.heatmaps(crops)
+        decoded = decode_heatmaps(
+            heatmaps, method=self.decode.method, blur_kernel=self.decode.blur_kernel
+        )
+        stride = crops.shape[-2] / heatmaps.shape[-2]
+        points_crop = heatmap_to_crop(decoded.points.double().cpu().numpy(), stride)
+        to_image = invert_matrix(image_to_crop.cpu().numpy())
+        scores = keypoint_confidence(decoded.scores, self.family)
+        return EstimatedPoses(
+            transform_points(to_image, points_crop), scores.double().cpu().numpy()
+        )

@@ -1,0 +1,1 @@
+"""One module per script: a validated config in, the job done. Callable from tests and notebooks."""

@@ -1,0 +1,120 @@
+"""From the data configuration to people and loaders."""
+
+from pathlib import Path
+
+from cpn.config.schema import (
+    AugmentConfig,
+    DataConfig,
+    InputConfig,
+    PersonBoxes,
+    SplitConfig,
+    TrainConfig,
+)
+from cpn.data.annotations import PersonAnnotations, read_detections, read_person_annotations
+from cpn.data.loaders import PoseLoader, eval_loader, train_loader
+from cpn.data.pose_dataset import PoseDataset
+from cpn.data.transforms import Augmentation, PersonTransform
+from cpn.engine.distributed import DistributedContext
+from cpn.errors import UserError
+
+
+def read_split(data: DataConfig, split: SplitConfig, *, for_training: bool) -> PersonAnnotations:
+    """The people of one split.
+
+    Raises:
+        UserError: a file is missing (with how to make the generated set) or broken.
+    """
+    path = Path(split.annotations)
+    if not path.is_file():
+        way_out = "set data.train.* and data.val.* (or data=...) to your COCO keypoint files"
+        if "synthetic" in path.parts:
+            way_out = "make the generated set first: python scripts/make_synthetic.py"
+        raise UserError(f"no annotation file at {path}; {way_out}")
+    pairs = None if data.flip_pairs is None else [(a, b) for a, b in data.flip_pairs]
+    return read_person_annotations(
+        path,
+        Path(split.images),
+        sigmas=data.sigmas,
+        flip_pairs=pairs,
+        min_keypoints=data.min_keypoints,
+        limit=split.limit,
+        for_training=for_training,
+    )
+
+
+def with_boxes(
+    people: PersonAnnotations, config: PersonBoxes, *, images: str, limit: int | None
+) -> PersonAnnotations:
+    """The people by the boxes that evaluation is asked to use."""
+    detections = config.detections
+    if detections.file is None:
+        return people
+    names = people.skeleton.keypoint_names
+    return read_detections(
+        Path(detections.file),
+        people.path,
+        Path(images),
+        sigmas=people.skeleton.sigmas,
+        flip_pairs=[(names[a], names[b]) for a, b in people.skeleton.flip_pairs],
+        score_threshold=detections.score_threshold,
+        limit=limit,
+    )
+
+
+def training_batches(
+    people: PersonAnnotations, config: TrainConfig, context: DistributedContext
+) -> PoseLoader:
+    """Shuffled, augmented crops: a function of (seed, epoch) whatever the ranks and workers."""
+    transform = PersonTransform(
+        people.skeleton,
+        (config.input.height, config.input.width),
+        margin=config.input.margin,
+        augmentation=_augmentation(config.augment),
+    )
+    return train_loader(
+        PoseDataset(people.instances, transform, seed=config.seed),
+        global_batch=config.engine.batch_size // config.engine.accumulate,
+        rank=context.rank,
+        world_size=context.world_size,
+        num_workers=config.data.workers,
+        pin_memory=context.device.type == "cuda",
+    )
+
+
+def evaluation_dataset(people: PersonAnnotations, input_config: InputConfig) -> PoseDataset:
+    """Crops without randomness."""
+    transform = PersonTransform(
+        people.skeleton, (input_config.height, input_config.width), margin=input_config.margin
+    )
+    return PoseDataset(people.instances, transform)
+
+
+def evaluation_batches(
+    dataset: PoseDataset, context: DistributedContext, *, batch_size: int, workers: int
+) -> PoseLoader:
+    """Every person exactly once over all ranks."""
+    return eval_loader(
+        dataset,
+        batch_size=batch_size,
+        rank=context.rank,
+        world_size=context.world_size,
+        num_workers=workers,
+        pin_memory=context.device.type == "cuda",
+    )
+
+
+def _augmentation(config: AugmentConfig) -> Augmentation:
+    low, high = config.scale_range
+    return Augmentation(
+        scale_range=(low, high),
+        rotation_degrees=config.rotation_degrees,
+        rotation_probability=config.rotation_probability,
+        flip_probability=config.flip_probability,
+        half_body_probability=config.half_body_probability,
+        half_body_min_keypoints=config.half_body_min_keypoints,
+        brightness=config.brightness,
+        contrast=config.contrast,
+        saturation=config.saturation,
+        blur_probability=config.blur_probability,
+        dropout_probability=config.dropout_probability,
+    )

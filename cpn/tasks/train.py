@@ -1,0 +1,176 @@
+"""Trains a CPN: the composition of everything below; the loop is `cpn.engine.trainer`."""
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+
+from torch import nn
+from torch.optim import Optimizer
+
+from cpn.build import (
+    PoseCriterion,
+    build_encoder,
+    build_loss,
+    build_model,
+    read_metrics,
+    save_model,
+)
+from cpn.config.schema import OptimizerConfig, ScheduleConfig, TrainConfig
+from cpn.data.annotations import PersonAnnotations
+from cpn.data.sample import PoseBatch
+from cpn.engine.checkpoint import CheckpointStore, load_model_file
+from cpn.engine.distributed import DistributedContext, distributed_context
+from cpn.engine.optim import LearningRateScheduler, build_optimizer, build_scheduler
+from cpn.engine.seeding import seed_everything
+from cpn.engine.settings import TrainerSettings
+from cpn.engine.task import TrainingTask
+from cpn.engine.tracking import NullTracker, create_tracker
+from cpn.engine.trainer import Trainer, steps_per_epoch
+from cpn.models.cpn import CascadedPyramidNetwork
+from cpn.models.statistics import model_statistics
+from cpn.tasks.datasets import read_split, training_batches
+from cpn.tasks.epoch_evaluation import EpochEvaluation
+from cpn.tasks.pictures import PictureLogger
+from cpn.tasks.run_directory import RunDirectory, prepare_run_directory
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: TrainConfig) -> dict[str, float]:
+    """Trains, evaluates and saves one run, on one process or under torchrun.
+
+    Returns:
+        The metrics of the last evaluation.
+
+    Raises:
+        UserError: data, run directory, weights or settings cannot be used.
+    """
+    engine = config.engine
+    with distributed_context(engine.device, timeout_seconds=engine.timeout_seconds) as context:
+        return _train(config, context)
+
+
+def _train(config: TrainConfig, context: DistributedContext) -> dict[str, float]:
+    people = read_split(config.data, config.data.train, for_training=True)
+    directory = prepare_run_directory(config, context)
+    seed_everything(config.seed, rank=context.rank)
+    model = build_model(config, num_keypoints=people.skeleton.num_keypoints).to(context.device)
+    if context.is_main:
+        _describe(config, model, people)
+    tracker = create_tracker(directory.path, is_main=context.is_main)
+    trainer = _build_trainer(config, context, directory, model, people, tracker)
+    if directory.resume and trainer.restore():
+        tracker.message(f"resumed {directory.path} after epoch {trainer.progress.epoch}")
+    progress = trainer.fit()
+    best = directory.last_model if progress.best_epoch is None else directory.best_model
+    tracker.message(
+        f"done: {directory.path}, {progress.epoch} epochs, best AP {progress.best_value:.4f}; "
+        f"evaluate with python scripts/evaluate.py checkpoint={best}"
+    )
+    return read_metrics(load_model_file(directory.last_model).metadata)
+
+
+def _build_trainer(
+    config: TrainConfig,
+    context: DistributedContext,
+    directory: RunDirectory,
+    model: CascadedPyramidNetwork,
+    people: PersonAnnotations,
+    tracker: NullTracker,
+) -> Trainer[PoseBatch]:
+    loader = training_batches(people, config, context)
+    criterion = PoseCriterion(
+        model, build_encoder(config.heatmap), build_loss(config.loss, model.level_names)
+    )
+    evaluation = EpochEvaluation.from_config(config, context)
+    task = TrainingTask(
+        train_loader=loader,
+        set_epoch=loader.set_epoch,
+        loss=criterion,
+        evaluate=evaluation,
+        save_model=partial(_save_model, config, directory, people),
+        on_epoch_end=PictureLogger(evaluation, tracker, context.is_main),
+    )
+    optimizer = _optimizer(model, config.optimizer)
+    per_epoch = steps_per_epoch(loader, config.engine.accumulate)
+    return Trainer(
+        model,
+        task,
+        optimizer=optimizer,
+        scheduler=_scheduler(optimizer, config.schedule, per_epoch, config.engine.epochs),
+        settings=_settings(config),
+        context=context,
+        tracker=tracker,
+        store=CheckpointStore(directory.checkpoints),
+    )
+
+
+def _optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
+    return build_optimizer(
+        model,
+        name=config.name,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        momentum=config.momentum,
+        backbone_lr_scale=config.backbone_lr_scale,
+    )
+
+
+def _scheduler(
+    optimizer: Optimizer, config: ScheduleConfig, steps_per_epoch: int, epochs: int
+) -> LearningRateScheduler:
+    return build_scheduler(
+        optimizer,
+        name=config.name,
+        total_steps=epochs * steps_per_epoch,
+        warmup_steps=round(config.warmup_epochs * steps_per_epoch),
+        warmup_ratio=config.warmup_ratio,
+        milestones_steps=[epoch * steps_per_epoch for epoch in config.milestones],
+        gamma=config.gamma,
+        final_ratio=config.final_ratio,
+    )
+
+
+def _settings(config: TrainConfig) -> TrainerSettings:
+    engine = config.engine
+    return TrainerSettings(
+        epochs=engine.epochs,
+        accumulate=engine.accumulate,
+        clip_norm=engine.clip_norm,
+        precision=engine.precision,
+        ema_decay=engine.ema_decay,
+        channels_last=engine.channels_last,
+        compile=engine.compile,
+        sync_batch_norm=engine.sync_batch_norm,
+        freeze_batch_norm=engine.freeze_batch_norm,
+        log_every=engine.log_every,
+        evaluate_every=engine.evaluate_every,
+    )
+
+
+def _save_model(
+    config: TrainConfig,
+    directory: RunDirectory,
+    people: PersonAnnotations,
+    module: nn.Module,
+    metrics: Mapping[str, float],
+    is_best: bool,
+) -> None:
+    assert isinstance(module, CascadedPyramidNetwork)
+    for path in [directory.last_model, *([directory.best_model] if is_best else [])]:
+        save_model(path, module, config=config, skeleton=people.skeleton, metrics=dict(metrics))
+
+
+def _describe(
+    config: TrainConfig, model: CascadedPyramidNetwork, people: PersonAnnotations
+) -> None:
+    """What is trained on what, before the first step."""
+    size = (config.input.height, config.input.width)
+    logger.info("%s", model_statistics(model, size).summary())
+    logger.info(
+        "train: %d people from %s; %d keypoints, OKS sigmas %s",
+        len(people.instances),
+        people.path,
+        people.skeleton.num_keypoints,
+        list(people.skeleton.sigmas),
+    )

@@ -1,0 +1,213 @@
+"""Pictures for people: skeletons on photos, heatmaps on crops, contact sheets.
+
+Images are (H, W, 3) uint8 RGB. Points are in the frame of the image that they are drawn on, pixel
+index coordinates (see `cpn.geometry.crop`). Inputs are never written to.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cpn.skeleton import Skeleton
+
+Image = NDArray[np.uint8]
+Color = tuple[int, int, int]
+
+LEFT: Color = (255, 140, 40)
+RIGHT: Color = (40, 170, 255)
+MIDDLE: Color = (120, 235, 110)
+OUTLINE: Color = (15, 15, 15)
+PAPER: Color = (24, 24, 24)
+
+# cv2 draws at fractions of a pixel: coordinates are given in 1/16.
+_SHIFT = 4
+_FAR = 2.0**20
+
+
+def draw_skeletons(
+    image_rgb: Image,
+    keypoints: ArrayLike,
+    shown: ArrayLike,
+    skeleton: Skeleton,
+    *,
+    boxes_xyxy: ArrayLike | None = None,
+    scores: ArrayLike | None = None,
+) -> Image:
+    """Draw people: left limbs orange, right limbs blue, the middle green, thicker on large people.
+
+    Args:
+        image_rgb: (H, W, 3).
+        keypoints: (N, K, 2), image frame.
+        shown: (N, K) bool or a number per keypoint; drawn where it is above 0, and only if finite.
+        skeleton: Gives the limbs and the sides.
+        boxes_xyxy: (N, 4) boxes to outline, edge frame.
+        scores: (N,) numbers to write above each person.
+
+    Returns:
+        A new image of the same size.
+
+    Raises:
+        ValueError: If the shapes do not fit each other or the skeleton.
+    """
+    canvas = _checked_image(image_rgb).copy()
+    points = np.asarray(keypoints, dtype=np.float64).reshape(-1, skeleton.num_keypoints, 2)
+    visible = np.asarray(shown, dtype=np.float64)
+    if visible.shape != points.shape[:2]:
+        raise ValueError(f"shown must be {points.shape[:2]} as keypoints, got {visible.shape}")
+    drawn = (visible > 0) & np.isfinite(points).all(axis=-1)
+    frames = _boxes(points, drawn, boxes_xyxy)
+    # Small people last: they are the ones that would be covered.
+    for person in np.argsort(-_diagonals(frames), kind="stable"):
+        width = float(np.clip(_diagonals(frames)[person] / 110, 1.0, 8.0))
+        if boxes_xyxy is not None:
+            _draw_box(canvas, frames[person], width / 2)
+        _draw_person(canvas, points[person], drawn[person], skeleton, width)
+        if scores is not None:
+            _write(canvas, f"{np.asarray(scores)[person]:.2f}", frames[person, :2])
+    return canvas
+
+
+def heatmap_grid(heatmaps: ArrayLike, crop_rgb: Image, *, columns: int = 6) -> Image:
+    """Show each keypoint's heatmap over the darkened crop, every map from its own 0 to its peak.
+
+    Args:
+        heatmaps: (K, h, w), any positive scale; negative values count as 0.
+        crop_rgb: (H, W, 3), what the maps belong to.
+        columns: Tiles per row.
+
+    Returns:
+        The tiles as one image.
+
+    Raises:
+        ValueError: If the maps are not (K, h, w) with K > 0.
+    """
+    maps = np.asarray(heatmaps, dtype=np.float32)
+    if maps.ndim != 3 or maps.size == 0:
+        raise ValueError(f"heatmaps must be (K, h, w) and not empty, got {maps.shape}")
+    crop = _checked_image(crop_rgb)
+    return contact_sheet([_overlay(each, crop) for each in maps], columns=columns)
+
+
+def contact_sheet(images: Sequence[Image], *, columns: int, gap: int = 4) -> Image:
+    """Lay images out in rows, each in the middle of a cell as large as the largest image.
+
+    Raises:
+        ValueError: If there is no image, or `columns` is below 1.
+    """
+    if not images or columns < 1:
+        raise ValueError(f"need images and columns >= 1, got {len(images)} and {columns}")
+    tiles = [_checked_image(image) for image in images]
+    height, width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    size = (rows * (height + gap) + gap, columns * (width + gap) + gap, 3)
+    sheet = np.full(size, PAPER, dtype=np.uint8)
+    for index, tile in enumerate(tiles):
+        top = gap + index // columns * (height + gap) + (height - tile.shape[0]) // 2
+        left = gap + index % columns * (width + gap) + (width - tile.shape[1]) // 2
+        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    return sheet
+
+
+def _checked_image(image: Image) -> Image:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"an image is (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    return np.ascontiguousarray(image)
+
+
+def _boxes(
+    points: NDArray[np.float64], drawn: NDArray[np.bool_], boxes_xyxy: ArrayLike | None
+) -> NDArray[np.float64]:
+    """(N, 4) the given boxes, else those around the drawn points; zeros where there are none."""
+    if boxes_xyxy is not None:
+        boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+        if len(boxes) != len(points):
+            raise ValueError(f"{len(points)} people need as many boxes, got {len(boxes)}")
+        return boxes
+    frames = np.zeros((len(points), 4))
+    for frame, here, which in zip(frames, points, drawn, strict=True):
+        if which.any():
+            frame[:] = (*here[which].min(axis=0), *here[which].max(axis=0))
+    return frames
+
+
+def _diagonals(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.hypot(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+
+
+def _side(name: str) -> Color:
+    return LEFT if name.startswith("left") else RIGHT if name.startswith("right") else MIDDLE
+
+
+def _limb_color(first: str, second: str) -> Color:
+    """A limb has a side when both ends do not disagree: left hip to left knee, nose to left eye."""
+    sides = {_side(first), _side(second)} - {MIDDLE}
+    return sides.pop() if len(sides) == 1 else MIDDLE
+
+
+def _draw_person(
+    canvas: Image,
+    points: NDArray[np.float64],
+    drawn: NDArray[np.bool_],
+    skeleton: Skeleton,
+    width: float,
+) -> None:
+    names = skeleton.keypoint_names
+    limbs = [(a, b) for a, b in skeleton.limbs if drawn[a] and drawn[b]]
+    for extra, outline in ((1.5, True), (0.0, False)):
+        for a, b in limbs:
+            color = OUTLINE if outline else _limb_color(names[a], names[b])
+            _line(canvas, points[a], points[b], color, width + extra)
+        for index in np.flatnonzero(drawn):
+            color = OUTLINE if outline else _side(names[index])
+            _disc(canvas, points[index], color, 0.9 * width + 0.5 + extra / 2)
+
+
+def _fixed_point(point: NDArray[np.float64]) -> tuple[int, int]:
+    x, y = np.clip(point, -_FAR, _FAR) * (1 << _SHIFT)
+    return round(float(x)), round(float(y))
+
+
+def _line(
+    canvas: Image,
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    color: Color,
+    width: float,
+) -> None:
+    thickness = max(1, round(width))
+    cv2.line(canvas, _fixed_point(start), _fixed_point(end), color, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _disc(canvas: Image, center: NDArray[np.float64], color: Color, radius: float) -> None:
+    size = round(radius * (1 << _SHIFT))
+    cv2.circle(canvas, _fixed_point(center), size, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_box(canvas: Image, box_xyxy: NDArray[np.float64], width: float) -> None:
+    low, high = _fixed_point(box_xyxy[:2] - 0.5), _fixed_point(box_xyxy[2:] - 0.5)
+    cv2.rectangle(canvas, low, high, (240, 240, 240), max(1, round(width)), cv2.LINE_AA, _SHIFT)
+
+
+def _write(canvas: Image, text: str, corner: NDArray[np.float64]) -> None:
+    """Write light text on a dark plate above a corner, pushed back inside the image."""
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+    (width, height), below = cv2.getTextSize(text, font, scale, 1)
+    x = int(np.clip(corner[0], 0, max(0, canvas.shape[1] - width - 4)))
+    y = int(np.clip(corner[1] - 2, height + 4, max(height + 4, canvas.shape[0] - below)))
+    cv2.rectangle(canvas, (x, y - height - 4), (x + width + 4, y + below - 2), OUTLINE, cv2.FILLED)
+    cv2.putText(canvas, text, (x + 2, y - 2), font, scale, (240, 240, 240), 1, cv2.LINE_AA)
+
+
+def _overlay(heatmap: NDArray[np.float32], crop: Image) -> Image:
+    """Colour one (h, w) map by its share of its own peak, over the crop's grey."""
+    height, width = crop.shape[:2]
+    positive = np.maximum(np.nan_to_num(heatmap), 0)
+    share = positive / max(float(positive.max()), 1e-12)
+    large = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+    hot = cv2.applyColorMap((255 * large).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    grey = 0.55 * cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+    mixed: Image = np.clip(grey * (1 - large) + hot * large, 0, 255).astype(np.uint8)
+    return mixed

@@ -1,0 +1,16 @@
+"""Evaluate a checkpoint, or score a COCO results file. Run with --help for the options."""
+
+from cpn.config.load import script
+from cpn.config.schema import EvaluateConfig
+
+
+@script("evaluate", EvaluateConfig)
+def main(config: EvaluateConfig) -> None:
+    """Evaluate a checkpoint, or score a COCO results file."""
+    from cpn.tasks.evaluate import evaluate  # noqa: PLC0415 - --help must not wait for torch
+
+    evaluate(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""A run so small that it takes a second."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from cpn.config.load import validate
+from cpn.config.schema import TrainConfig
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+MakeConfig = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def tiny_config(tiny_coco: Any, tmp_path: Path) -> MakeConfig:
+    """`tiny_config("engine.epochs=3")` trains a narrow network on six people at 64x64."""
+    small = [
+        *(f"data.{split}.annotations={tiny_coco.annotations}" for split in ("train", "val")),
+        *(f"data.{split}.images={tiny_coco.images}" for split in ("train", "val")),
+        *("data.workers=0", "input.height=64", "input.width=64"),
+        *("backbone=resnet10", "backbone.width=0.125", "model=cpn_small"),
+        "model.pyramid.channels=8",
+        *("engine.epochs=2", "engine.batch_size=2", "engine.log_every=1", "engine.device=cpu"),
+        "schedule.warmup_epochs=0",
+        *(f"run.root={tmp_path / 'runs'}", "run.name=tiny"),
+    ]
+
+    def make(*overrides: str) -> TrainConfig:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            composed = compose("train", overrides=[*small, *overrides])
+        return validate(composed, TrainConfig)
+
+    return make

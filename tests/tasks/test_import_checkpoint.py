@@ -1,0 +1,1 @@
+"""A pytorch-cpn checkpoint becomes a model file that `cpn.load_model` reads."""

@@ -1,0 +1,244 @@
+"""The plan of the house: who may import whom, what nobody may call, and how long things get."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Imports point down only: from a rung to the ones below it, or inside one package.
+LADDER = (
+    ("scripts",),
+    ("cpn.config.load",),
+    ("cpn.tasks",),
+    ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.ablation"),
+    ("cpn.estimator",),
+    ("cpn.build",),
+    ("cpn.data", "cpn.detection", "cpn.postprocess"),
+    ("cpn.losses", "cpn.models", "cpn.engine", "cpn.evaluation"),
+    ("cpn.heatmaps",),
+    ("cpn.geometry",),
+    ("cpn.skeleton", "cpn.config"),
+    ("cpn.errors",),
+)
+RUNG = {name: height for height, rung in enumerate(reversed(LADDER)) for name in rung}
+
+# Packages that know nothing of the rest of cpn but its errors, and what else they may use.
+CLOSED = {
+    "cpn.models": {"torch", "torchvision", "timm", "safetensors"},
+    "cpn.engine": {"torch", "safetensors", "numpy", "cv2", "rich", "tensorboard"},
+}
+HYDRA_HOMES = ("scripts", "cpn.config.load")
+UNSAFE_MODULES = {"cloudpickle", "dill", "marshal", "shelve", "joblib"}
+UNSAFE_CALLS = {
+    "eval",
+    "exec",
+    "yaml.load",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "torch.hub.load",
+    "os.system",
+    "hydra.utils.instantiate",
+}
+MAX_FILE_LINES = 350
+MAX_FUNCTION_LINES = 60
+MAX_SCRIPT_LINES = 30
+
+
+def _module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def _trees() -> dict[str, ast.Module]:
+    files = [*(ROOT / "cpn").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
+    return {_module_of(file): ast.parse(file.read_text()) for file in sorted(files)}
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: write absolute imports"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _home(module: str) -> str | None:
+    """Name the rung's entry that a module belongs to, the most exact one."""
+    homes = [name for name in RUNG if f"{module}.".startswith(f"{name}.")]
+    return max(homes, key=len, default=None)
+
+
+def _wrong_imports(module: str, tree: ast.Module) -> list[str]:
+    home = _home(module)
+    if home is None:
+        return [f"{module} is on no rung"]
+    wrong = []
+    for name in _imports(tree):
+        other = _home(name)
+        if other in {None, home} or RUNG[str(other)] < RUNG[home]:
+            continue
+        wrong.append(f"{module} (rung {RUNG[home]}) imports {name} (rung {RUNG[str(other)]})")
+    return wrong
+
+
+def _unpickling(tree: ast.Module) -> list[str]:
+    """Find every use of pickle but the name of its error, which weights_only=True raises."""
+    names = {name for name in _imports(tree) if name.startswith("pickle.")}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id="pickle"), attr=name):
+                names.add(f"pickle.{name}")
+    return sorted(names - {"pickle.UnpicklingError"})
+
+
+def _unsafe(tree: ast.Module) -> list[str]:
+    found = [name for name in _imports(tree) if name.split(".")[0] in UNSAFE_MODULES]
+    found += _unpickling(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            if (
+                name in UNSAFE_CALLS
+                or (name == "torch.load" and given.get("weights_only") != "True")
+                or given.get("allow_pickle", "False") != "False"
+                or given.get("shell", "False") != "False"
+            ):
+                found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def _too_long(tree: ast.Module) -> list[str]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            first = node.body[0]
+            if ast.get_docstring(node) is not None:
+                lines -= (first.end_lineno or 0) - first.lineno + 1
+            if lines > MAX_FUNCTION_LINES:
+                found.append(f"{node.name}: {lines} lines")
+    return found
+
+
+def test_the_test_sees_the_code() -> None:
+    assert {"cpn.config.load", "cpn.geometry.crop", "scripts.train"} <= set(_trees())
+
+
+def test_imports_point_down() -> None:
+    inside = {module: tree for module, tree in _trees().items() if module != "cpn"}
+    assert [wrong for item in inside.items() for wrong in _wrong_imports(*item)] == []
+
+
+@pytest.mark.parametrize("package", CLOSED)
+def test_models_and_engine_stand_alone(package: str) -> None:
+    allowed = CLOSED[package] | set(sys.stdlib_module_names)
+    for module, tree in _trees().items():
+        if _home(module) != package:
+            continue
+        for name in _imports(tree):
+            if name.startswith("cpn."):
+                assert _home(name) in {package, "cpn.errors"}, f"{module} imports {name}"
+            else:
+                assert name.split(".")[0] in allowed, f"{module} imports {name}"
+
+
+def test_only_scripts_and_load_know_hydra() -> None:
+    for module, tree in _trees().items():
+        known = {name.split(".")[0] for name in _imports(tree)} & {"hydra", "omegaconf"}
+        assert not known or module.startswith(HYDRA_HOMES), f"{module} imports {known}"
+
+
+def test_nothing_unpickles_or_runs_text() -> None:
+    assert {name: found for name, tree in _trees().items() if (found := _unsafe(tree))} == {}
+
+
+def test_functions_are_short() -> None:
+    assert {name: found for name, tree in _trees().items() if (found := _too_long(tree))} == {}
+
+
+def test_files_are_short() -> None:
+    limits = {"cpn": MAX_FILE_LINES, "scripts": MAX_SCRIPT_LINES, "tests": MAX_FILE_LINES + 100}
+    for folder, limit in limits.items():
+        for file in (ROOT / folder).rglob("*.py"):
+            lines = len(file.read_text().splitlines())
+            assert lines <= limit, f"{file.relative_to(ROOT)} has {lines} lines"
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [name for name, x in _trees().items() if x.body and ast.get_docstring(x) is None]
+    assert silent == []
+
+
+def test_tests_mirror_the_code() -> None:
+    """A test file under tests/ stands where the module does that it tests, or in a known place."""
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        folder = ROOT / "cpn" / file.parent.relative_to(ROOT / "tests")
+        assert folder.is_dir() or file.parent.name == "scripts", file
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("cpn.geometry.boxes", "import cpn.heatmaps.encode"),
+        ("cpn.geometry.boxes", "from cpn import data"),
+        ("cpn.losses", "from cpn.models.cpn import CpnOutput"),
+        ("cpn.skeleton", "from cpn.config.schema import TrainConfig"),
+        ("cpn.tasks.train", "from cpn.config.load import script"),
+        ("cpn.build", "def f():\n    from cpn.tasks.train import train"),
+        ("cpn.surprise", ""),
+    ],
+)
+def test_a_wrong_import_is_found(module: str, code: str) -> None:
+    assert _wrong_imports(module, ast.parse(code))
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("cpn.geometry.crop", "import numpy; from cpn.geometry.boxes import box_iou"),
+        ("cpn.losses", "from cpn.heatmaps import encode; from cpn.errors import UserError"),
+        ("scripts.train", "from cpn.config.load import script; from cpn.tasks.train import train"),
+    ],
+)
+def test_a_right_import_is_left_alone(module: str, code: str) -> None:
+    assert _wrong_imports(module, ast.parse(code)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle; pickle.loads(data)",
+        "import dill",
+        "from pickle import loads",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=strict)",
+        "np.load(path, allow_pickle=True)",
+        "yaml.load(text, Loader)",
+        "eval(text)",
+        "subprocess.run(x, shell=True)",
+    ],
+)
+def test_an_unsafe_call_is_found(code: str) -> None:
+    assert _unsafe(ast.parse(code))
+
+
+def test_a_safe_call_is_left_alone() -> None:
+    code = "torch.load(f, weights_only=True); model.eval(); np.load(f, allow_pickle=False)\n"
+    code += "import pickle\ntry: f()\nexcept pickle.UnpicklingError: g()"
+    assert _unsafe(ast.parse(code)) == []
+
+
+def test_a_long_function_is_found_and_its_docstring_is_not_counted() -> None:
+    body = "    x = 1\n" * MAX_FUNCTION_LINES
+    assert _too_long(ast.parse(f"def f():\n{body}")) == [f"f: {MAX_FUNCTION_LINES + 1} lines"]
+    text = '    """A.\n' + "\n" * 80 + '    """\n'
+    assert _too_long(ast.parse(f"def f():\n{text}    pass")) == []
