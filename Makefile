@@ -24,9 +24,10 @@ $(DATA)/annotations/person_keypoints_val.json: | $(STAMP)
 	$(BIN)/python scripts/make_synthetic.py out=$(DATA)
 
 demo: $(STAMP) $(DATA)/annotations/person_keypoints_val.json ## generate people, train, evaluate, predict
-	$(BIN)/python scripts/train.py experiment=demo run.name=$(notdir $(RUN)) run.if_exists=overwrite
+	$(BIN)/python scripts/train.py experiment=demo run.name=$(notdir $(RUN)) run.if_exists=resume
 	$(BIN)/python scripts/evaluate.py checkpoint=$(RUN)/best.safetensors out=$(RUN)/evaluation.json
-	$(BIN)/python scripts/predict.py checkpoint=$(RUN)/best.safetensors source=$(DATA)/images/val out=$(RUN)/predictions
+	$(BIN)/python scripts/predict.py checkpoint=$(RUN)/best.safetensors source=$(DATA)/images/val \
+		boxes=$(DATA)/annotations/person_keypoints_val.json out=$(RUN)/predictions
 	@printf '\nThe results are in %s:\n' '$(RUN)'
 	@printf '  %-28s %s\n' 'evaluation.json' 'AP and the other COCO numbers' \
 		'predictions/' 'pictures with skeletons, keypoints as JSON' \

@@ -13,8 +13,13 @@ from cpn.tasks.make_synthetic import make_synthetic
 def test_both_splits_are_written_once(tmp_path: Path) -> None:
     config = MakeSyntheticConfig(
         out=str(tmp_path / "people"),
-        **{"seed": 0, "train_images": 3, "val_images": 2},
-        **{"height": 96, "width": 128, "max_people": 2, "workers": 0},
+        seed=0,
+        train_images=3,
+        val_images=2,
+        height=96,
+        width=128,
+        max_people=2,
+        workers=0,
     )
     make_synthetic(config)
     annotations = tmp_path / "people" / "annotations"

@@ -19,9 +19,9 @@ _SKIN_LIKE = ((230, 190, 160), (205, 155, 120), (150, 100, 70), (110, 75, 55))
 
 
 def paint_background(rng: np.random.Generator, size_hw: tuple[int, int]) -> Picture:
-    """Draw a background: a backdrop with texture, then six to twenty-four things."""
+    """Draw a background: a backdrop with texture, then three to eleven things."""
     picture = _backdrop(rng, size_hw)
-    for _ in range(int(rng.integers(6, 25))):
+    for _ in range(int(rng.integers(3, 12))):
         DRAWERS[rng.integers(len(DRAWERS))](rng, picture)
     return _grain(rng, picture)
 

@@ -87,7 +87,7 @@ def place_people(
     """Draw people from one viewpoint, each turned its own way, often close to one another."""
     elevation = float(np.clip(rng.normal(6, 9), -15, 45))
     roll = float(rng.normal(0, 4))
-    weights = 0.7 ** np.arange(max_people)
+    weights = 0.5 ** np.arange(max_people)
     count = 1 + int(rng.choice(max_people, p=weights / weights.sum()))
     people: list[PlacedFigure] = []
     for _ in range(count):
@@ -114,7 +114,7 @@ def _sample_root(
     others: list[PlacedFigure],
 ) -> Array:
     """Choose where the pelvis is: (3,) camera frame, from the wanted size and image place."""
-    neighbour = others[rng.integers(len(others))] if others and rng.random() < 0.35 else None
+    neighbour = others[rng.integers(len(others))] if others and rng.random() < 0.25 else None
     height, width = camera.size_hw
     share = rng.uniform(1.0, 2.0) if rng.random() < 0.07 else rng.uniform(0.38, 1.0)
     depth = camera.focal * height_metres / (share * height)

@@ -160,13 +160,13 @@ def seen_person(mask: np.ndarray, visible: int, hidden: int) -> SeenPerson:
 def test_annotate_by_hand() -> None:
     mask = np.zeros(SIZE, bool)
     mask[10:20, 30:45] = True
-    annotation = annotate(seen_person(mask, 3, 2))
+    annotation = annotate(seen_person(mask, 4, 1))
     assert annotation is not None
     assert annotation["bbox"] == [30, 10, 15, 10]  # edges: columns 30 to 44 cover [30, 45)
     assert annotation["area"] == 150
     assert annotation["num_keypoints"] == 5
     assert annotation["keypoints"][:3] == [12.35, 8.0, 2]
-    assert annotation["keypoints"][9:12] == [3.0, 4.0, 1]
+    assert annotation["keypoints"][12:15] == [3.0, 4.0, 1]
     (polygon,) = annotation["segmentation"]
     np.testing.assert_array_equal(
         coco_mask.decode(coco_mask.frPyObjects([polygon], *SIZE))[..., 0], mask
@@ -181,7 +181,7 @@ def test_who_is_hardly_visible_is_left_out_or_has_no_keypoints() -> None:
     mask[:8, :9] = True  # 72 pixels
     assert annotate(seen_person(mask, 5, 0)) is None
     mask[:10, :9] = True
-    annotation = annotate(seen_person(mask, 1, 16))
+    annotation = annotate(seen_person(mask, 3, 14))
     assert annotation is not None
     assert annotation["num_keypoints"] == 0
     assert annotation["keypoints"] == [0] * 51
