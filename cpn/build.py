@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor
 
 from cpn.config.network_schema import HeatmapConfig, LossConfig, ModelConfig
 from cpn.config.schema import TrainConfig
+from cpn.config.validation import ConfigError, validate_plain
 from cpn.data.sample import PoseBatch
 from cpn.engine.checkpoint import load_model_file, load_weights, save_model_file
 from cpn.errors import UserError
@@ -203,10 +203,10 @@ def load_model_with_metadata(path: Path) -> LoadedModel:
     """
     state, metadata = load_model_file(path)
     try:
-        config = TrainConfig.model_validate(metadata["config"])
+        config = validate_plain(metadata["config"], TrainConfig)
         skeleton = Skeleton.from_dict(metadata["skeleton"])
-    except (KeyError, ValidationError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (KeyError, TypeError, ValueError) as error:
+        reason = _reason(error)
         raise UserError(
             f"{path}: its config or skeleton cannot be used ({reason}); was it written by another "
             "version of cpn? Use a model.safetensors that scripts/train.py wrote"
@@ -214,6 +214,15 @@ def load_model_with_metadata(path: Path) -> LoadedModel:
     model = build_model(config, num_keypoints=skeleton.num_keypoints, weights="none")
     load_weights(model, state, source=path)
     return LoadedModel(model.eval(), config, skeleton, read_metrics(metadata))
+
+
+def _reason(error: Exception) -> str:
+    """One line, with every key that is wrong."""
+    if isinstance(error, ConfigError):
+        return "; ".join(str(problem) for problem in error.problems)
+    if isinstance(error, KeyError):
+        return f"no {error.args[0]} in it"
+    return str(error).partition("\n")[0]
 
 
 def read_metrics(metadata: Mapping[str, Any]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from cpn.config.schema import DecodeConfig, TrainConfig
 from cpn.engine.precision import Precision
 from cpn.geometry.crop import heatmap_to_crop, invert_matrix, transform_points
-from cpn.heatmaps.decode import decode_heatmaps, keypoint_confidence
+from cpn.heatmaps.decode import decode_heatmaps, keypoint_confidence, rescoring_scores
 from cpn.heatmaps.encode import HeatmapFamily
 from cpn.heatmaps.flip import merge_flipped, mirror_images
 from cpn.models.cpn import CascadedPyramidNetwork, CpnOutput
@@ -22,10 +22,18 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class EstimatedPoses(NamedTuple):
-    """Keypoints of N people: `points_image` (N, K, 2) in the photo, `scores` (N, K) in 0..1."""
+    """Keypoints of N people.
+
+    Attributes:
+        points_image: (N, K, 2) in the photo.
+        confidences: (N, K) in 0..1, to show and to threshold.
+        rescoring_scores: (N, K) what evaluation makes a person's score of, see
+            `cpn.heatmaps.rescoring_scores`.
+    """
 
     points_image: FloatArray
-    scores: FloatArray
+    confidences: FloatArray
+    rescoring_scores: FloatArray
 
 
 @dataclass(frozen=True)
@@ -53,11 +61,10 @@ class PoseEstimator:
         skeleton: Skeleton,
         config: TrainConfig,
         *,
-        decode: DecodeConfig | None = None,
         precision: Precision,
     ) -> "PoseEstimator":
-        """With the settings the model was trained with, or another decoding."""
-        return cls(model, skeleton, decode or config.decode, config.heatmap.family, precision)
+        """With the decoding and the target family of a config."""
+        return cls(model, skeleton, config.decode, config.heatmap.family, precision)
 
     @torch.no_grad()
     def heatmaps(self, crops: Tensor) -> Tensor:
@@ -81,7 +88,10 @@ class PoseEstimator:
         stride = crops.shape[-2] / heatmaps.shape[-2]
         points_crop = heatmap_to_crop(decoded.points.double().cpu().numpy(), stride)
         to_image = invert_matrix(image_to_crop.cpu().numpy())
-        scores = keypoint_confidence(decoded.scores, self.family)
+        confidences = keypoint_confidence(decoded.scores, self.family)
+        rescoring = rescoring_scores(decoded.scores, self.family)
         return EstimatedPoses(
-            transform_points(to_image, points_crop), scores.double().cpu().numpy()
+            transform_points(to_image, points_crop),
+            confidences.double().cpu().numpy(),
+            rescoring.double().cpu().numpy(),
         )

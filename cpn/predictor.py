@@ -95,7 +95,7 @@ class Predictor:
         ]
         empty = np.zeros((0, self.skeleton.num_keypoints, 2))
         points = np.concatenate([part.points_image for part in parts] or [empty])
-        scores = np.concatenate([part.scores for part in parts] or [empty[..., 0]])
+        scores = np.concatenate([part.confidences for part in parts] or [empty[..., 0]])
         return Poses(points, scores, boxes)
 
     def _crop_matrix(self, box_xyxy: FloatArray) -> FloatArray:

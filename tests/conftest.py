@@ -1,7 +1,9 @@
-"""A data set small enough to know by heart."""
+"""A data set small enough to know by heart, and pytorch-cpn's network with weights by rule."""
 
 import json
-from collections.abc import Mapping
+import math
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from cpn.skeleton import COCO_17
 
 WIDTH, HEIGHT = 64, 48
+PARITY = Path(__file__).parent / "golden" / "parity"
 
 
 @dataclass(frozen=True)
@@ -68,3 +73,38 @@ def _person(annotation_id: int, image_id: int, rng: np.random.Generator) -> dict
         "num_keypoints": 16,
         "keypoints": keypoints.ravel().tolist(),
     }
+
+
+def rule_array(key: str, shape: Sequence[int]) -> np.ndarray[Any, np.dtype[Any]]:
+    """The array that shared/parity defines for a pytorch-cpn key: each key seeds its own draw."""
+    if key.endswith("num_batches_tracked"):
+        return np.zeros(shape, np.int64)
+    z = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(tuple(shape))
+    leaf = key.rsplit(".", 1)[-1]
+    if leaf == "weight" and len(shape) == 4:
+        z = z * math.sqrt(2.0 / math.prod(shape[1:]))
+    elif leaf == "running_var":
+        z = 1 + 0.1 * np.abs(z)
+    elif leaf == "weight":
+        z = (1 + 0.1 * z) * (0.25 if key.endswith("bn3.weight") else 1.0)
+    else:
+        z = 0.1 * z
+    return z.astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def golden_folder() -> Path:
+    return PARITY
+
+
+@pytest.fixture(scope="session")
+def published_state() -> dict[str, Tensor]:
+    """A pytorch-cpn state dict of its CPN-50, with weights by rule."""
+    keys = json.loads((PARITY / "cpn50_keys.json").read_text())
+    return {key: torch.from_numpy(rule_array(key, shape)).reshape(shape) for key, shape in keys}
+
+
+@pytest.fixture(scope="session")
+def golden_input() -> Tensor:
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(rng.standard_normal((2, 3, 256, 192)).astype("float32"))

@@ -15,9 +15,11 @@ from typing import Any, NoReturn, TypeVar
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
@@ -26,7 +28,7 @@ from yaml import YAMLError
 from cpn.config.allowed import Path, dotted
 from cpn.config.guard import refuse_hostile_yaml, refused_override
 from cpn.config.validation import ConfigError, Problem, did_you_mean, validate_plain
-from cpn.errors import UserError
+from cpn.errors import UserError, os_error_text
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -57,7 +59,7 @@ def script(
         def main() -> None:
             try:
                 _run(task, configs, config_name, schema)
-            except (UserError, FileNotFoundError) as error:
+            except (UserError, OSError) as error:
                 _leave(error)
             except KeyboardInterrupt:
                 sys.stderr.write("interrupted\n")
@@ -111,9 +113,10 @@ def _run(task: Callable[[T], object], configs: FilePath, config_name: str, schem
     def job(config: DictConfig) -> object:
         nonlocal started
         started = True
+        _number_run(config)
         try:
             return task(validate(config, schema))
-        except (UserError, FileNotFoundError) as error:
+        except (UserError, OSError) as error:
             # Hydra would print a line of its own before passing the error on.
             _leave(error)
 
@@ -134,8 +137,17 @@ def _run(task: Callable[[T], object], configs: FilePath, config_name: str, schem
 
 
 def _leave(error: Exception) -> NoReturn:
-    sys.stderr.write(f"error: {error}\n")
+    text = os_error_text(error) if isinstance(error, OSError) else str(error)
+    sys.stderr.write(f"error: {text}\n")
     raise SystemExit(2) from None
+
+
+def _number_run(config: DictConfig) -> None:
+    """Under --multirun every job gets a run directory of its own: `<run.name>_<job number>`."""
+    state = HydraConfig.get()
+    name = OmegaConf.select(config, "run.name", default=None)
+    if state.mode == RunMode.MULTIRUN and isinstance(name, str):
+        config.run.name = f"{name}_{state.job.num}"
 
 
 def _refuse_code(overrides: Sequence[str], config_dir: str | None, rerun: str | None) -> None:

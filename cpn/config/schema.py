@@ -6,7 +6,7 @@ problems at once. A checkpoint carries a whole `TrainConfig` as JSON.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from cpn.config.network_schema import (
     BackboneConfig,
@@ -138,19 +138,31 @@ class PersonBoxes(Strict):
         return self
 
 
+def _odd_or_zero(blur_kernel: int) -> int:
+    if blur_kernel and blur_kernel % 2 == 0:
+        raise ValueError(f"blur_kernel must be 0 or odd, got {blur_kernel}")
+    return blur_kernel
+
+
+BlurKernel = Annotated[int, Field(ge=0), AfterValidator(_odd_or_zero)]
+
+
 class DecodeConfig(Strict):
     """From heatmaps to points."""
 
     method: Literal["argmax", "quarter", "dark"]
-    blur_kernel: Count = Field(description="Gaussian blur before decoding, odd; 0: none")
+    blur_kernel: BlurKernel = Field(description="Gaussian blur before decoding, odd; 0: none")
     flip_test: bool = Field(description="average with the mirrored crop")
     flip_shift: bool = Field(description="shift the mirrored map by one cell")
 
-    @model_validator(mode="after")
-    def _odd_blur(self) -> Self:
-        if self.blur_kernel and self.blur_kernel % 2 == 0:
-            raise ValueError(f"blur_kernel must be 0 or odd, got {self.blur_kernel}")
-        return self
+
+class DecodeOverrides(Strict):
+    """What to decode otherwise than trained; null: as trained."""
+
+    method: Literal["argmax", "quarter", "dark"] | None = None
+    blur_kernel: BlurKernel | None = None
+    flip_test: bool | None = None
+    flip_shift: bool | None = None
 
 
 class PostprocessConfig(Strict):
@@ -160,6 +172,15 @@ class PostprocessConfig(Strict):
     keypoint_threshold: Probability = Field(description="keypoints below it do not count")
     nms: Literal["none", "oks", "soft_oks"]
     nms_threshold: Probability
+
+
+class PostprocessOverrides(Strict):
+    """What to score otherwise than trained; null: as trained."""
+
+    score: Literal["box_keypoint", "box_rle", "box", "keypoint"] | None = None
+    keypoint_threshold: Probability | None = None
+    nms: Literal["none", "oks", "soft_oks"] | None = None
+    nms_threshold: Probability | None = None
 
 
 class RunConfig(Strict):
@@ -202,23 +223,34 @@ class TrainConfig(PersonBoxes):
             )
         return self
 
+    @model_validator(mode="after")
+    def _all_detections(self) -> Self:
+        if self.boxes == "detections" and self.data.val.limit is not None:
+            raise ValueError(
+                f"data.val.limit={self.data.val.limit} with boxes=detections would score that many "
+                "boxes against everybody; set data.val.limit=null or boxes=ground_truth"
+            )
+        return self
+
 
 class EvaluateConfig(PersonBoxes):
     """`scripts/evaluate.py`: a checkpoint on a data set, or an existing results file.
 
-    `decode`, `postprocess` and the data are the checkpoint's own where they are null.
+    The data and each key of `decode` and `postprocess` are the checkpoint's own where null.
     """
 
     checkpoint: str | None = Field(description="model.safetensors of a run")
     results: str | None = Field(description="COCO results JSON to score, instead of a checkpoint")
     annotations: str | None = Field(description="COCO keypoint JSON; null: the checkpoint's val")
     images: str | None = Field(description="image folder; null: the checkpoint's val")
-    limit: PositiveInt | None
+    limit: PositiveInt | None = Field(
+        description="the first N people; null: the checkpoint's val limit, all with annotations=..."
+    )
     out: str | None = Field(description="metrics JSON; null: beside the checkpoint")
     group_by: str | None = Field(description="image field of the COCO JSON to slice the numbers by")
     sigmas: list[Positive] | None = Field(description="OKS sigmas when scoring a results file")
-    decode: DecodeConfig | None
-    postprocess: PostprocessConfig | None
+    decode: DecodeOverrides
+    postprocess: PostprocessOverrides
     batch_size: PositiveInt
     workers: Count
     device: Literal["auto", "cpu", "cuda"]
@@ -231,6 +263,34 @@ class EvaluateConfig(PersonBoxes):
         if self.results is not None and self.annotations is None:
             raise ValueError("results=... needs annotations=<COCO keypoint json>")
         return self
+
+    @model_validator(mode="after")
+    def _keys_go_with_the_source(self) -> Self:
+        if self.results is not None and (ignored := self._given_for_a_checkpoint()):
+            raise ValueError(
+                f"results=... is scored as it is: leave out {', '.join(ignored)}, or give "
+                "checkpoint=... instead of results=..."
+            )
+        if self.checkpoint is not None and self.sigmas is not None:
+            raise ValueError("sigmas goes with results=... only: a checkpoint has its own")
+        if self.boxes == "detections" and self.limit is not None:
+            raise ValueError(
+                f"limit={self.limit} with boxes=detections would score that many boxes against "
+                "everybody; leave out limit or use boxes=ground_truth"
+            )
+        return self
+
+    def _given_for_a_checkpoint(self) -> list[str]:
+        """Dotted keys with a value that scoring a results file has no use for."""
+        groups = {"decode": self.decode, "postprocess": self.postprocess}
+        values = {
+            f"{name}.{key}": value
+            for name, group in groups.items()
+            for key, value in group.model_dump().items()
+        }
+        values |= {"images": self.images, "limit": self.limit, "group_by": self.group_by}
+        given = [name for name, value in values.items() if value is not None]
+        return given + (["boxes", "detections"] if self.boxes == "detections" else [])
 
 
 class PredictConfig(Strict):

@@ -33,6 +33,7 @@ __all__ = [
     "PersonInstance",
     "PersonInstances",
     "read_detections",
+    "read_keypoint_names",
     "read_person_annotations",
 ]
 
@@ -66,6 +67,12 @@ class _Catalogue:
     category_id: int
     skeleton: Skeleton
     images: dict[int, CocoImage]
+
+
+def read_keypoint_names(annotations: Path) -> tuple[str, ...]:
+    """The keypoint names of the person category; raises as `read_person_annotations`."""
+    document = decode_json_file(annotations, CocoKeypointFile)
+    return tuple(_person_category(document.categories, annotations).keypoints)
 
 
 def read_person_annotations(

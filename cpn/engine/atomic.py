@@ -1,5 +1,6 @@
 """Files that are either complete or absent."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,19 +11,28 @@ def write_atomically(path: Path, content: bytes) -> None:
     Temporary file in the same folder, fsync, rename, fsync of the folder.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; `path` is unchanged.
+        OSError: the disk is full or the folder cannot be written; `path` is unchanged. It names
+            `path`, not the temporary file.
     """
+    if path.parent.exists() and not path.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(temporary, content)
         temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

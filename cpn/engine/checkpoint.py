@@ -8,7 +8,8 @@ import json
 import math
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,19 +68,37 @@ def load_model_file(path: Path) -> ModelFile:
         FileNotFoundError: no such file.
         UserError: not a safetensors file, or not one that this project wrote.
     """
+    with _opened(path) as file:
+        metadata = _metadata(path, file)
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return ModelFile(state, metadata)
+
+
+def load_model_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a model file, without its weights.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: not a safetensors file, or not one that this project wrote.
+    """
+    with _opened(path) as file:
+        return _metadata(path, file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no model file at {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            header = dict(file.metadata() or {})
-            _require_marker(path, header.pop("format", None), header.pop("format_version", None))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except SafetensorError as error:
         raise UserError(f"{path} is not a readable safetensors file: {error}") from error
-    return ModelFile(state, {name: json.loads(value) for name, value in header.items()})
 
 
-def _require_marker(path: Path, marker: str | None, version: str | None) -> None:
+def _metadata(path: Path, file: Any) -> dict[str, Any]:  # noqa: ANN401 - safetensors has no types
+    header = dict(file.metadata() or {})
+    marker, version = header.pop("format", None), header.pop("format_version", None)
     if marker != MODEL_FORMAT:
         raise UserError(
             f"{path} is a safetensors file, but not a model of this project (format {marker!r}, "
@@ -89,6 +108,7 @@ def _require_marker(path: Path, marker: str | None, version: str | None) -> None
         raise UserError(
             f"{path} has model format version {version}, this program reads {FORMAT_VERSION}"
         )
+    return {name: json.loads(value) for name, value in header.items()}
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: Path) -> None:
@@ -161,7 +181,8 @@ class CheckpointStore:
         """Read a training state, tensors on the CPU.
 
         Raises:
-            UserError: the file cannot be read, or is not a training state of this project.
+            UserError: the file cannot be read, is not a training state of this project, or is one
+                of another version.
         """
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -173,6 +194,11 @@ class CheckpointStore:
             ) from error
         if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
             raise UserError(f"{path} is not a training state of this project")
+        if state.get("format_version") != FORMAT_VERSION:
+            raise UserError(
+                f"{path} has training state format version {state.get('format_version')}, this "
+                f"program reads {FORMAT_VERSION}; resume with the version of cpn that wrote it"
+            )
         return state
 
 

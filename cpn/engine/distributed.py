@@ -4,6 +4,7 @@
 any port and no process group exists.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,11 +94,13 @@ def select_device(name: str, local_rank: int = 0) -> torch.device:
         UserError: an unknown name, no GPU, or more local ranks than GPUs.
     """
     if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"engine.device={name!r} is not known; use auto, cpu or cuda")
+        raise UserError(f"device={name!r} is not known; use auto, cpu or cuda")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise UserError("engine.device=cuda, but torch sees no CUDA GPU; use engine.device=cpu")
+        raise UserError(
+            "device=cuda (engine.device in train.py), but torch sees no CUDA GPU; use cpu or auto"
+        )
     if local_rank >= torch.cuda.device_count():
         raise UserError(
             f"local rank {local_rank} has no GPU: torch sees {torch.cuda.device_count()}; "
@@ -111,6 +114,8 @@ def distributed_context(
     device: str = "auto", *, timeout_seconds: float = 600.0, init_method: str = "env://"
 ) -> Iterator[DistributedContext]:
     """Join the group that torchrun describes (gloo on CPU, nccl on GPU), or run alone.
+
+    Inside, every rank but the first is silent below warnings: what it would say, rank 0 says.
 
     Args:
         device: `auto`, `cpu` or `cuda`.
@@ -135,6 +140,19 @@ def distributed_context(
         timeout=timedelta(seconds=timeout_seconds),
     )
     try:
-        yield DistributedContext(rank, world_size, own_device)
+        with _log_level(logging.INFO if rank == 0 else logging.WARNING):
+            yield DistributedContext(rank, world_size, own_device)
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def _log_level(level: int) -> Iterator[None]:
+    """This project's log messages are shown from `level` on."""
+    messages = logging.getLogger("cpn")
+    before = messages.level
+    messages.setLevel(max(level, before))
+    try:
+        yield
+    finally:
+        messages.setLevel(before)

@@ -32,12 +32,14 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device) -> None:
         if name not in PRECISIONS:
-            raise UserError(f"engine.precision={name!r} is not known; use {', '.join(PRECISIONS)}")
+            raise UserError(f"precision={name!r} is not known; use {', '.join(PRECISIONS)}")
         if name == "fp16" and device.type == "cpu":
-            raise UserError("engine.precision=fp16 needs a GPU; use engine.precision=fp32 on a CPU")
+            raise UserError(
+                "precision=fp16 (engine.precision in train.py) needs a GPU; use fp32 on a CPU"
+            )
         if name == "bf16" and device.type == "cpu":
             logger.warning(
-                "engine.precision=bf16 on a CPU is up to 40 times slower than fp32 "
+                "precision=bf16 on a CPU is up to 40 times slower than fp32 "
                 "where the CPU has no bf16 instructions (AMX, AVX-512 bf16)"
             )
         self.name = name

@@ -195,8 +195,8 @@ class Trainer(Generic[BatchT]):
         key = self.settings.best_metric
         if key not in metrics:
             raise UserError(
-                f"engine.best_metric={key!r} is no figure of the evaluation; "
-                f"use one of {', '.join(metrics)}"
+                f"the best model is chosen by {key}, which is no figure of the evaluation; it has "
+                f"{', '.join(metrics)}"
             )
         if not metrics[key] > self.progress.best_value:  # NaN is never best
             return False

@@ -9,6 +9,7 @@ from cpn.heatmaps.decode import (
     DecodeMethod,
     decode_heatmaps,
     keypoint_confidence,
+    rescoring_scores,
 )
 from cpn.heatmaps.encode import (
     HeatmapEncoder,
@@ -29,5 +30,6 @@ __all__ = [
     "keypoint_confidence",
     "merge_flipped",
     "mirror_images",
+    "rescoring_scores",
     "unflip_heatmaps",
 ]

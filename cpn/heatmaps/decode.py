@@ -55,16 +55,21 @@ def decode_heatmaps(
 
 
 def keypoint_confidence(scores: Tensor, family: HeatmapFamily) -> Tensor:
-    """Turns heatmap values into confidences by the targets' family.
+    """Heatmap values (any shape, from `decode_heatmaps`) over the targets' peak, within 0..1."""
+    return (scores / heatmap_peak(family)).clamp(0.0, 1.0)
+
+
+def rescoring_scores(scores: Tensor, family: HeatmapFamily) -> Tensor:
+    """Turns heatmap values into the keypoint scores that rescoring a person takes.
 
     Args:
         scores: any shape, from `decode_heatmaps`.
-        family: "gaussian" clips to [0, 1]; "blurred_one_hot" is CPN's score / 255 + 0.5, which is
-            not a probability but what its box rescoring expects.
+        family: "gaussian" is `keypoint_confidence`; "blurred_one_hot" is CPN's score / 255 + 0.5,
+            which may exceed 1 but is what its box rescoring expects.
     """
     if family == "blurred_one_hot":
         return scores / heatmap_peak(family) + 0.5
-    return scores.clamp(0.0, heatmap_peak(family))
+    return keypoint_confidence(scores, family)
 
 
 def _check_decode_arguments(heatmaps: Tensor, method: str, blur_kernel: int) -> None:

@@ -41,18 +41,21 @@ class Backbone(nn.Module):
         self.strides = dict(body.strides)
         self.mean = body.mean
         self.std = body.std
-        self._frozen: tuple[nn.Module, ...] = ()
+        frozen: list[nn.Module] = []
         if frozen_stages:
-            self._frozen = tuple(modules_through(self.body, body.stage_ends[frozen_stages]))
-        for module in self._frozen:
+            frozen = modules_through(self.body, body.stage_ends[frozen_stages])
+        for module in frozen:
             module.requires_grad_(requires_grad=False)
+        # By name: SyncBatchNorm's conversion puts other modules in their places.
+        names = {module: name for name, module in self.body.named_modules()}
+        self._frozen = tuple(names[module] for module in frozen)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Backbone":
         """Sets training mode everywhere but in the frozen stages."""
         super().train(mode)
-        for module in self._frozen:
-            module.training = False
+        for name in self._frozen:
+            self.body.get_submodule(name).training = False
         return self
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:

@@ -1,5 +1,6 @@
 """From the data configuration to people and loaders."""
 
+from itertools import zip_longest
 from pathlib import Path
 
 from cpn.config.schema import (
@@ -10,19 +11,34 @@ from cpn.config.schema import (
     SplitConfig,
     TrainConfig,
 )
-from cpn.data.annotations import PersonAnnotations, read_detections, read_person_annotations
+from cpn.data.annotations import (
+    PersonAnnotations,
+    read_detections,
+    read_keypoint_names,
+    read_person_annotations,
+)
 from cpn.data.loaders import PoseLoader, eval_loader, train_loader
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.transforms import Augmentation, PersonTransform
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError
+from cpn.skeleton import Skeleton
 
 
-def read_split(data: DataConfig, split: SplitConfig, *, for_training: bool) -> PersonAnnotations:
+def read_split(
+    data: DataConfig, split: SplitConfig, *, for_training: bool, skeleton: Skeleton | None = None
+) -> PersonAnnotations:
     """The people of one split.
 
+    Args:
+        data: how to read the file.
+        split: the file.
+        for_training: see `read_person_annotations`.
+        skeleton: the file must have its keypoints, in its order; None: any.
+
     Raises:
-        UserError: a file is missing (with how to make the generated set) or broken.
+        UserError: a file is missing (with how to make the generated set), broken, or of other
+            keypoints.
     """
     path = Path(split.annotations)
     if not path.is_file():
@@ -30,6 +46,8 @@ def read_split(data: DataConfig, split: SplitConfig, *, for_training: bool) -> P
         if "synthetic" in path.parts:
             way_out = "make the generated set first: python scripts/make_synthetic.py"
         raise UserError(f"no annotation file at {path}; {way_out}")
+    if skeleton is not None:
+        check_keypoint_names(path, skeleton)
     pairs = None if data.flip_pairs is None else [(a, b) for a, b in data.flip_pairs]
     return read_person_annotations(
         path,
@@ -40,6 +58,21 @@ def read_split(data: DataConfig, split: SplitConfig, *, for_training: bool) -> P
         limit=split.limit,
         for_training=for_training,
     )
+
+
+def check_keypoint_names(path: Path, skeleton: Skeleton) -> None:
+    """Refuses an annotation file whose keypoints are not the skeleton's, in order.
+
+    Raises:
+        UserError: with the file and the first difference.
+    """
+    found, expected = read_keypoint_names(path), skeleton.keypoint_names
+    for index, (name, wanted) in enumerate(zip_longest(found, expected, fillvalue="no more")):
+        if name != wanted:
+            raise UserError(
+                f"{path}: keypoint {index + 1} is '{name}', but '{wanted}' in what the model is "
+                f"trained on; use a file with the {len(expected)} keypoints {list(expected)}"
+            )
 
 
 def with_boxes(

@@ -4,22 +4,29 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel
 
-from cpn.build import LoadedModel, load_model_with_metadata
-from cpn.config.schema import EvaluateConfig
+from cpn.build import load_model_with_metadata
+from cpn.config.schema import EvaluateConfig, SplitConfig, TrainConfig
+from cpn.engine.checkpoint import plain_json
 from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.precision import Precision
+from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
-from cpn.evaluation import evaluate_boxes, score_results_file, write_metrics, write_results
-from cpn.tasks.datasets import evaluation_batches, evaluation_dataset, read_split, with_boxes
+from cpn.evaluation import score_results_file, write_metrics, write_results
+from cpn.evaluation.strict_json import write_json
 from cpn.tasks.pose_evaluation import (
     PoseEvaluation,
     PoseScorer,
     evaluate_poses,
+    evaluation_set,
     read_image_groups,
 )
+
+Group = TypeVar("Group", bound=BaseModel)
 
 logger = logging.getLogger(__name__)
 
@@ -48,73 +55,83 @@ def _score_file(config: EvaluateConfig, results: Path) -> dict[str, float]:
 def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) -> dict[str, float]:
     assert config.checkpoint is not None, "the schema asks for one source"
     loaded = load_model_with_metadata(Path(config.checkpoint))
-    scorer, evaluation = _run(config, loaded, context)
-    if context.is_main:
-        _report(config, scorer, evaluation)
-    return evaluation.metrics
-
-
-def _run(
-    config: EvaluateConfig, loaded: LoadedModel, context: DistributedContext
-) -> tuple[PoseScorer, PoseEvaluation]:
-    split = loaded.config.data.val.model_copy(
-        update={
-            key: value
-            for key, value in (
-                ("annotations", config.annotations),
-                ("images", config.images),
-                ("limit", config.limit),
-            )
-            if value is not None
-        }
-    )
-    known = read_split(loaded.config.data, split, for_training=False)
-    people = with_boxes(known, config, images=split.images, limit=split.limit)
-    scorer = PoseScorer.create(
-        people,
-        config.postprocess or loaded.config.postprocess,
-        detections=config.detections.file,
-        annotations=known.path,
-        limited=split.limit is not None and config.detections.file is None,
-    )
-    model = loaded.model.to(context.device).to(memory_format=torch.channels_last)
-    estimator = PoseEstimator.from_config(
-        model,
-        loaded.skeleton,
-        loaded.config,
-        decode=config.decode,
-        precision=Precision(config.precision, context.device),
-    )
-    batches = evaluation_batches(
-        evaluation_dataset(people, loaded.config.input),
+    asked = _as_asked(loaded.config, config)
+    people = evaluation_set(
+        asked,
         context,
+        skeleton=loaded.skeleton,
         batch_size=config.batch_size,
         workers=config.workers,
     )
-    return scorer, evaluate_poses(estimator, batches, scorer, context)
+    groups = _image_groups(config, people.scorer)
+    model = loaded.model.to(context.device).to(memory_format=torch.channels_last)
+    precision = Precision(config.precision, context.device)
+    estimator = PoseEstimator.from_config(model, loaded.skeleton, asked, precision=precision)
+    evaluation = evaluate_poses(estimator, people.batches, people.scorer, context)
+    if evaluation.on_main is not None:
+        _report(config, people.scorer, evaluation.on_main, groups)
+    return evaluation.metrics
 
 
-def _report(config: EvaluateConfig, scorer: PoseScorer, evaluation: PoseEvaluation) -> None:
+def _as_asked(trained: TrainConfig, config: EvaluateConfig) -> TrainConfig:
+    """The training config with the data, boxes, decoding and scoring that are to be used."""
+    data = trained.data.model_copy(update={"val": _split_as_asked(trained.data.val, config)})
+    decode = _overridden(trained.decode, config.decode.model_dump(exclude_none=True))
+    postprocess = _overridden(trained.postprocess, config.postprocess.model_dump(exclude_none=True))
+    changes = {"data": data, "decode": decode, "postprocess": postprocess}
+    boxes = {"boxes": config.boxes, "detections": config.detections}
+    return trained.model_copy(update=changes | boxes)
+
+
+def _split_as_asked(trained: SplitConfig, config: EvaluateConfig) -> SplitConfig:
+    """The checkpoint's val split, or another file, of which the val limit says nothing."""
+    kept_limit = trained.limit if config.annotations is None else None
+    if config.boxes == "detections" and kept_limit is not None:
+        raise UserError(
+            f"boxes=detections cannot go with the checkpoint's data.val.limit={kept_limit}: that "
+            "many boxes would be scored against everybody; give annotations=<COCO keypoint json> "
+            f"to use all of a file, e.g. annotations={trained.annotations}"
+        )
+    return SplitConfig(
+        annotations=config.annotations or trained.annotations,
+        images=config.images or trained.images,
+        limit=config.limit or kept_limit,
+    )
+
+
+def _overridden(trained: Group, changes: Mapping[str, object]) -> Group:
+    return type(trained).model_validate(trained.model_dump() | dict(changes))
+
+
+def _image_groups(config: EvaluateConfig, scorer: PoseScorer) -> dict[str, list[int]]:
+    """Image ids by the value of the field `group_by`; nothing where none is asked for."""
+    if config.group_by is None:
+        return {}
+    return read_image_groups(Path(scorer.truth.source).read_bytes(), config.group_by)
+
+
+def _report(
+    config: EvaluateConfig,
+    scorer: PoseScorer,
+    evaluation: PoseEvaluation,
+    groups: Mapping[str, list[int]],
+) -> None:
     assert config.checkpoint is not None, "the schema asks for one source"
     out = Path(config.out) if config.out else Path(config.checkpoint).parent / "metrics.json"
     results = out.with_name(f"{out.stem}_results.json")
-    metrics = evaluation.metrics | _detector_metrics(scorer)
-    write_metrics(metrics, out)
-    write_results(evaluation.results, results)
+    metrics = dict(evaluation.metrics)
+    if scorer.detections is not None:
+        metrics["AP(H)"] = scorer.box_average_precision()
     logger.info("%s\n%s", scorer.describe(), format_metrics(metrics))
-    if config.group_by:
-        groups = read_image_groups(Path(scorer.truth.source).read_bytes(), config.group_by)
-        for name, image_ids in groups.items():
-            sliced = scorer.score_images(evaluation, image_ids)
-            logger.info("%s=%s\n%s", config.group_by, name, format_metrics(sliced))
+    document: dict[str, Any] = {**metrics, "boxes": scorer.box_source}
+    if groups:
+        sliced = {name: scorer.score_images(evaluation, ids) for name, ids in groups.items()}
+        for name, numbers in sliced.items():
+            logger.info("%s=%s\n%s", config.group_by, name, format_metrics(numbers))
+        document |= {"group_by": config.group_by, "groups": sliced}
+    write_json(plain_json(document), out)
+    write_results(evaluation.results, results)
     logger.info("written: %s, %s", out, results)
-
-
-def _detector_metrics(scorer: PoseScorer) -> dict[str, float]:
-    """The detector's AP(H), where the boxes are a detector's."""
-    if scorer.detections is None:
-        return {}
-    return {"AP(H)": evaluate_boxes(scorer.truth, scorer.detections)["AP"]}
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

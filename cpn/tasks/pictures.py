@@ -53,7 +53,7 @@ def skeleton_sheet(estimator: PoseEstimator, batch: PoseBatch) -> Picture:
     cells = []
     for index, crop in enumerate(_as_pictures(batch.crops)):
         truth = (batch.points[index].numpy(), batch.visibility[index].numpy() > 0)
-        for points, shown in ((predicted[index], poses.scores[index] > 0.2), truth):
+        for points, shown in ((predicted[index], poses.confidences[index] > 0.2), truth):
             cells.append(
                 draw_skeletons(crop, points[None], shown[None].astype(float), estimator.skeleton)
             )

@@ -1,16 +1,21 @@
-"""Evaluates a network on people: estimate, gather over ranks, rescore, suppress, OKS AP."""
+"""Evaluates a network on people: estimate, gather over ranks, rescore, suppress, OKS AP.
+
+`evaluation_set` and `evaluate_poses` serve the trainer's epochs and `cpn.tasks.evaluate` alike.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
 
-from cpn.config.schema import PostprocessConfig
+from cpn.config.schema import PostprocessConfig, TrainConfig
 from cpn.data.annotations import PersonAnnotations
+from cpn.data.loaders import PoseLoader
+from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.inference import evaluation_mode
@@ -20,12 +25,15 @@ from cpn.evaluation import (
     GroundTruth,
     PosePredictions,
     check_complete,
+    evaluate_boxes,
     evaluate_keypoints,
     read_ground_truth,
     to_coco_results,
 )
-from cpn.evaluation.pck import pck
+from cpn.evaluation.pck import TORSO_DIAGONALS, pck
 from cpn.postprocess import rescore, suppress
+from cpn.skeleton import Skeleton
+from cpn.tasks.datasets import evaluation_batches, evaluation_dataset, read_split, with_boxes
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,13 @@ class PoseEvaluation:
     metrics: dict[str, float]
     results: list[dict[str, Any]]
     predictions: PosePredictions
+
+
+class RankEvaluation(NamedTuple):
+    """What a rank learns of an evaluation: all of them the metrics, rank 0 all of it."""
+
+    metrics: dict[str, float]
+    on_main: PoseEvaluation | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,13 @@ class PoseScorer:
     ) -> Self:
         """Reads the ground truth once, for any number of evaluations."""
         boxes = None if detections is None else Path(detections)
-        return cls(read_ground_truth(annotations), people, boxes, postprocess, limited)
+        truth = read_ground_truth(annotations, category_id=people.category_id)
+        return cls(truth, people, boxes, postprocess, limited)
+
+    @property
+    def box_source(self) -> str:
+        """Where the person boxes come from: "ground truth" or the detections file."""
+        return "ground truth" if self.detections is None else str(self.detections)
 
     def score(self, predictions: PosePredictions) -> PoseEvaluation:
         """The ten COCO numbers; with ground-truth boxes PCK@0.2 of the torso too."""
@@ -91,9 +112,24 @@ class PoseScorer:
 
     def describe(self) -> str:
         """What the numbers are of: how many people, from where, by which boxes."""
-        boxes = self.detections or "ground truth"
         where = f"{len(self.people.instances)} people of {self.truth.source}"
-        return f"{where}; boxes: {boxes}; score: {self.postprocess.score}"
+        return f"{where}; boxes: {self.box_source}; score: {self.postprocess.score}"
+
+    def box_average_precision(self) -> float:
+        """AP(H) of the person boxes that are cropped, those that were dropped left out."""
+        instances = self.people.instances
+        boxes = zip(
+            instances.image_ids.tolist(),
+            instances.boxes_xywh.tolist(),
+            instances.box_scores.tolist(),
+            strict=True,
+        )
+        category_id = self.people.category_id
+        records = [
+            {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
+            for image_id, box, score in boxes
+        ]
+        return evaluate_boxes(self.truth, records)["AP"]
 
     def _results(self, predictions: PosePredictions) -> list[dict[str, Any]]:
         rule = self.postprocess
@@ -120,18 +156,69 @@ class PoseScorer:
         )
 
     def _pck(self, predictions: PosePredictions, rows: np.ndarray[Any, Any]) -> float:
+        """PCK of some rows; NaN for a skeleton without shoulders and hips: it has no torso."""
+        if not has_torso(self.people.skeleton):
+            return float("nan")
         instances = self.people.instances
         order = np.argsort(instances.annotation_ids)
         found = order[np.searchsorted(instances.annotation_ids[order], predictions.instance_ids)]
-        try:
-            measured = pck(
-                predictions.keypoints[rows],
-                instances.keypoints[found[rows]],
-                skeleton=self.people.skeleton,
-            )
-        except UserError:  # a skeleton without shoulders and hips has no torso to measure by
-            return float("nan")
-        return measured.value
+        truths = instances.keypoints[found[rows]]
+        return pck(predictions.keypoints[rows], truths, skeleton=self.people.skeleton).value
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """People to evaluate on.
+
+    Attributes:
+        dataset: the people to crop.
+        batches: this rank's share of the people.
+        scorer: predictions -> metrics.
+    """
+
+    dataset: PoseDataset
+    batches: PoseLoader
+    scorer: PoseScorer
+
+
+def evaluation_set(
+    config: TrainConfig,
+    context: DistributedContext,
+    *,
+    skeleton: Skeleton | None,
+    batch_size: int,
+    workers: int,
+) -> EvaluationSet:
+    """The validation people of a config, by the boxes that it names.
+
+    Args:
+        config: its `data.val`, `boxes`, `detections`, `input` and `postprocess` are used.
+        context: splits the people over the ranks.
+        skeleton: of the model; None: do not compare.
+        batch_size: people per batch and rank.
+        workers: loader processes.
+
+    Raises:
+        UserError: a file is missing or broken, or has other keypoints than the model.
+    """
+    split = config.data.val
+    known = read_split(config.data, split, for_training=False, skeleton=skeleton)
+    people = with_boxes(known, config, images=split.images, limit=split.limit)
+    scorer = PoseScorer.create(
+        people,
+        config.postprocess,
+        detections=config.detections.file,
+        annotations=known.path,
+        limited=split.limit is not None,
+    )
+    dataset = evaluation_dataset(people, config.input)
+    batches = evaluation_batches(dataset, context, batch_size=batch_size, workers=workers)
+    return EvaluationSet(dataset, batches, scorer)
+
+
+def has_torso(skeleton: Skeleton) -> bool:
+    """Whether it has the shoulders and hips that PCK measures by."""
+    return {name for pair in TORSO_DIAGONALS for name in pair} <= set(skeleton.keypoint_names)
 
 
 def evaluate_poses(
@@ -139,8 +226,8 @@ def evaluate_poses(
     batches: Iterable[PoseBatch],
     scorer: PoseScorer,
     context: DistributedContext,
-) -> PoseEvaluation:
-    """Estimates every instance once over all ranks; rank 0 scores, all ranks get the result."""
+) -> RankEvaluation:
+    """Estimates every instance once over all ranks; rank 0 scores, all ranks get the metrics."""
     parts = context.all_gather_object(estimate_instances(estimator, batches))
     evaluation: PoseEvaluation | None = None
     problem: str | None = None
@@ -152,10 +239,11 @@ def evaluate_poses(
             evaluation = scorer.score(predictions)
         except UserError as error:
             problem = str(error)
-    evaluation, problem = context.broadcast_object((evaluation, problem))
-    if evaluation is None:
+    own = None if evaluation is None else evaluation.metrics
+    metrics, problem = context.broadcast_object((own, problem))
+    if metrics is None:
         raise UserError(problem or "rank 0 gave no evaluation")
-    return evaluation
+    return RankEvaluation(metrics, evaluation)
 
 
 def estimate_instances(estimator: PoseEstimator, batches: Iterable[PoseBatch]) -> PosePredictions:
@@ -167,7 +255,7 @@ def estimate_instances(estimator: PoseEstimator, batches: Iterable[PoseBatch]) -
             image_ids=batch.image_ids.cpu().numpy(),
             instance_ids=batch.instance_ids.cpu().numpy(),
             keypoints=poses.points_image,
-            keypoint_scores=poses.scores,
+            keypoint_scores=poses.rescoring_scores,
             box_scores=batch.box_scores.cpu().numpy(),
             areas=batch.box_areas.cpu().numpy(),
         )

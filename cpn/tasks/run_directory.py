@@ -1,6 +1,8 @@
 """One directory per run: never overwritten unasked, resumed only with the same config."""
 
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,9 @@ from typing import Any
 import yaml
 
 from cpn.config.schema import TrainConfig
+from cpn.engine.atomic import write_atomically
 from cpn.engine.distributed import DistributedContext
-from cpn.errors import UserError
+from cpn.errors import UserError, os_error_text
 
 # What may change between a run and its resumption without changing its result.
 _FREE_KEYS = frozenset(
@@ -50,30 +53,54 @@ class RunDirectory:
         return self.path / "best.safetensors"
 
 
-def prepare_run_directory(config: TrainConfig, context: DistributedContext) -> RunDirectory:
-    """Makes, empties or takes up the run's directory, decided once for all ranks.
+def plan_run_directory(config: TrainConfig, context: DistributedContext) -> RunDirectory:
+    """Decides where the run's files go, for all ranks; nothing on the disk changes yet.
+
+    A folder that holds nothing but a config.yaml is free: its run never came to a step.
 
     Raises:
         UserError: it exists and `run.if_exists=refuse`; or its config differs on resume; or it is
-            not a run of ours and would be deleted.
+            not a run of ours and would be deleted; or no folder can be made there.
     """
-    problem: str | None = None
-    directory: RunDirectory | None = None
+    return _decided_by_main(_plan, config, context)
+
+
+def make_run_directory(config: TrainConfig, context: DistributedContext) -> RunDirectory:
+    """Makes, empties or takes up the directory; what is there is looked at anew.
+
+    To be called when all else is ready: this is what deletes an earlier run.
+
+    Raises:
+        UserError: as for `plan_run_directory`, or the disk does not let it.
+    """
+    return _decided_by_main(_make, config, context)
+
+
+def _decided_by_main(
+    function: Callable[[TrainConfig], RunDirectory],
+    config: TrainConfig,
+    context: DistributedContext,
+) -> RunDirectory:
+    """What `function` gives on the main rank; where it fails there, every rank fails."""
+    outcome: RunDirectory | str = ""
     if context.is_main:
         try:
-            directory = _prepare(config)
+            outcome = function(config)
         except UserError as error:
-            problem = str(error)
-    directory, problem = context.broadcast_object((directory, problem))
-    if directory is None:
-        raise UserError(problem or "the main process made no run directory")
-    return directory
+            outcome = str(error)
+        except OSError as error:
+            outcome = os_error_text(error)
+    outcome = context.broadcast_object(outcome)
+    if isinstance(outcome, str):
+        raise UserError(outcome)
+    return outcome
 
 
-def _prepare(config: TrainConfig) -> RunDirectory:
+def _plan(config: TrainConfig) -> RunDirectory:
     path = Path(config.run.root) / config.run.name
     directory = RunDirectory(path, resume=False)
-    occupied = path.exists() and any(path.iterdir())
+    _require_folder(path)
+    occupied = path.is_dir() and any(file != directory.config for file in path.iterdir())
     if occupied and config.run.if_exists == "refuse":
         raise UserError(
             f"run directory {path} exists; use run.if_exists=resume to continue it, "
@@ -84,15 +111,31 @@ def _prepare(config: TrainConfig) -> RunDirectory:
     if occupied and config.run.if_exists == "resume":
         _check_same_config(directory.config, config)
         return RunDirectory(path, resume=True)
-    if occupied:
-        shutil.rmtree(path)
-    path.mkdir(parents=True, exist_ok=True)
-    directory.config.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     return directory
 
 
+def _make(config: TrainConfig) -> RunDirectory:
+    directory = _plan(config)
+    if directory.resume:
+        return directory
+    if directory.path.exists():
+        shutil.rmtree(directory.path)
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    write_atomically(directory.config, text.encode())
+    return directory
+
+
+def _require_folder(path: Path) -> None:
+    """`path` is a folder that can be written, or one can be made there."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir():
+        raise UserError(f"run directory {path}: {existing} is no folder; choose another run.name")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"run directory {path}: {existing} cannot be written; set run.root")
+
+
 def _check_same_config(path: Path, config: TrainConfig) -> None:
-    before = _flatten(yaml.safe_load(path.read_text()))
+    before = _flatten(_read_config(path))
     now = _flatten(config.model_dump(mode="json"))
     changed = [
         f"{key}: {before.get(key)} -> {now.get(key)}"
@@ -104,6 +147,20 @@ def _check_same_config(path: Path, config: TrainConfig) -> None:
             f"{path}: cannot resume with another config ({'; '.join(changed)}); "
             "take the changes back or choose another run.name"
         )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    problem = "it is no mapping"
+    try:
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(before, dict):
+            return before
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+    raise UserError(
+        f"{path} is damaged, so nothing can be resumed ({problem}); choose another run.name or use "
+        "run.if_exists=overwrite to delete this run"
+    )
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -18,20 +18,20 @@ from cpn.build import (
 from cpn.config.schema import OptimizerConfig, ScheduleConfig, TrainConfig
 from cpn.data.annotations import PersonAnnotations
 from cpn.data.sample import PoseBatch
-from cpn.engine.checkpoint import CheckpointStore, load_model_file
+from cpn.engine.checkpoint import CheckpointStore, load_model_metadata
 from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.optim import LearningRateScheduler, build_optimizer, build_scheduler
 from cpn.engine.seeding import seed_everything
 from cpn.engine.settings import TrainerSettings
 from cpn.engine.task import TrainingTask
 from cpn.engine.tracking import NullTracker, create_tracker
-from cpn.engine.trainer import Trainer, steps_per_epoch
+from cpn.engine.trainer import Progress, Trainer, steps_per_epoch
 from cpn.models.cpn import CascadedPyramidNetwork
 from cpn.models.statistics import model_statistics
 from cpn.tasks.datasets import read_split, training_batches
 from cpn.tasks.epoch_evaluation import EpochEvaluation
 from cpn.tasks.pictures import PictureLogger
-from cpn.tasks.run_directory import RunDirectory, prepare_run_directory
+from cpn.tasks.run_directory import RunDirectory, make_run_directory, plan_run_directory
 
 logger = logging.getLogger(__name__)
 
@@ -51,23 +51,31 @@ def train(config: TrainConfig) -> dict[str, float]:
 
 
 def _train(config: TrainConfig, context: DistributedContext) -> dict[str, float]:
+    directory = plan_run_directory(config, context)
     people = read_split(config.data, config.data.train, for_training=True)
-    directory = prepare_run_directory(config, context)
     seed_everything(config.seed, rank=context.rank)
     model = build_model(config, num_keypoints=people.skeleton.num_keypoints).to(context.device)
     if context.is_main:
         _describe(config, model, people)
     tracker = create_tracker(directory.path, is_main=context.is_main)
     trainer = _build_trainer(config, context, directory, model, people, tracker)
+    # Everything that can fail has been built: only now may an earlier run be deleted.
+    make_run_directory(config, context)
     if directory.resume and trainer.restore():
         tracker.message(f"resumed {directory.path} after epoch {trainer.progress.epoch}")
     progress = trainer.fit()
-    best = directory.last_model if progress.best_epoch is None else directory.best_model
-    tracker.message(
-        f"done: {directory.path}, {progress.epoch} epochs, best AP {progress.best_value:.4f}; "
+    tracker.message(_done(directory, progress))
+    return read_metrics(load_model_metadata(directory.last_model))
+
+
+def _done(directory: RunDirectory, progress: Progress) -> str:
+    best, figure = directory.best_model, f"best AP {progress.best_value:.4f}"
+    if progress.best_epoch is None:  # NaN at every evaluation
+        best, figure = directory.last_model, "no AP"
+    return (
+        f"done: {directory.path}, {progress.epoch} epochs, {figure}; "
         f"evaluate with python scripts/evaluate.py checkpoint={best}"
     )
-    return read_metrics(load_model_file(directory.last_model).metadata)
 
 
 def _build_trainer(
@@ -82,7 +90,7 @@ def _build_trainer(
     criterion = PoseCriterion(
         model, build_encoder(config.heatmap), build_loss(config.loss, model.level_names)
     )
-    evaluation = EpochEvaluation.from_config(config, context)
+    evaluation = EpochEvaluation.from_config(config, context, skeleton=people.skeleton)
     task = TrainingTask(
         train_loader=loader,
         set_epoch=loader.set_epoch,

@@ -32,7 +32,11 @@ class Optimizer(Base):
     name: Literal["adam", "sgd"]
     lr: Annotated[float, Field(gt=0)]
 
+class Run(Base):
+    name: str
+
 class Config(Base):
+    run: Run | None = None
     seed: int
     source: str
     backbone: Backbone
@@ -45,11 +49,17 @@ def main(config: Config) -> None:
         raise FileNotFoundError("no picture at missing")
     if config.source == "bad":
         raise UserError("source=bad cannot be used")
+    if config.source == "full":
+        raise OSError(28, "No space left on device", "runs/model.safetensors")
+    if config.source == "nowhere":
+        open("/dev/null/x.json")
     if config.source == "bug":
         raise ValueError("a bug of ours")
     if config.source == "stop":
         raise KeyboardInterrupt
     print("ran", config.seed, config.backbone.name, config.optimizer.lr, config.levels)
+    if config.run is not None:
+        print("run", config.run.name)
 
 if __name__ == "__main__":
     main()
@@ -179,7 +189,12 @@ def test_all_problems_of_a_command_line_come_at_once(go: Go) -> None:
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("missing", "no picture at missing"), ("bad", "source=bad cannot be used")],
+    [
+        ("missing", "no picture at missing"),
+        ("bad", "source=bad cannot be used"),
+        ("full", "runs/model.safetensors: No space left on device"),
+        ("nowhere", "/dev/null/x.json: Not a directory"),
+    ],
 )
 def test_what_the_user_can_mend_leaves_with_code_2(go: Go, source: str, message: str) -> None:
     assert go(f"source={source}") == (2, "", f"error: {message}\n")
@@ -213,6 +228,12 @@ def test_multirun_runs_every_combination(go: Go) -> None:
         ["2", "small"],
         ["2", "large"],
     ]
+
+
+def test_every_job_of_a_multirun_has_its_own_run_directory(go: Go) -> None:
+    lines = go("--multirun", "source=x", "seed=1,2", "+run.name=r").out.splitlines()
+    assert [line for line in lines if line.startswith("run")] == ["run r_0", "run r_1"]
+    assert "run r\n" in go("source=x", "+run.name=r").out
 
 
 def test_options_may_come_from_a_folder_of_the_user(go: Go, tmp_path: Path) -> None:

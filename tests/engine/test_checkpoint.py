@@ -14,6 +14,7 @@ from cpn.engine.atomic import write_atomically
 from cpn.engine.checkpoint import (
     CheckpointStore,
     load_model_file,
+    load_model_metadata,
     load_weights,
     save_model_file,
 )
@@ -162,6 +163,34 @@ def test_foreign_state_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, path)
     with pytest.raises(UserError, match=r"epoch_0001.ckpt is not a training state of this project"):
         CheckpointStore(tmp_path).load(path)
+
+
+def test_state_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "epoch_0001.ckpt"
+    torch.save({"format": "cpn-training-state", "format_version": "2"}, path)
+    with pytest.raises(UserError, match=r"epoch_0001.ckpt has training .* version 2, .* reads 1;"):
+        CheckpointStore(tmp_path).load(path)
+
+
+def test_metadata_is_read_without_the_weights(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model_file(path, {"a": torch.zeros(2)}, {"metrics": {"AP": 0.5}})
+    assert load_model_metadata(path) == load_model_file(path).metadata == {"metrics": {"AP": 0.5}}
+    with pytest.raises(FileNotFoundError, match="no model file at"):
+        load_model_metadata(tmp_path / "none.safetensors")
+
+
+def test_failed_write_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(NotADirectoryError) as caught:
+        write_atomically(file / "x.json", b"")
+    assert caught.value.filename == str(file)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(OSError, match="directory") as failed:
+        write_atomically(folder, b"")
+    assert failed.value.filename == str(folder)
 
 
 def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

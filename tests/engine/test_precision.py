@@ -18,19 +18,19 @@ def test_fp32_leaves_calls_alone() -> None:
 
 def test_bf16_covers_the_network_only(caplog: pytest.LogCaptureFixture) -> None:
     precision = Precision("bf16", CPU)
-    assert "engine.precision=bf16 on a CPU is up to 40 times slower" in caplog.text
+    assert "precision=bf16 on a CPU is up to 40 times slower" in caplog.text
     network = precision.autocast_calls(nn.Linear(1, 1))
     assert network(torch.ones(1, 1)).dtype == torch.bfloat16
     assert (torch.ones(1, 1) @ torch.ones(1, 1)).dtype == torch.float32
 
 
 def test_fp16_needs_a_gpu() -> None:
-    with pytest.raises(UserError, match=r"engine.precision=fp16 needs a GPU; use .*fp32 on a CPU"):
+    with pytest.raises(UserError, match=r"precision=fp16 .* needs a GPU; use fp32 on a CPU"):
         Precision("fp16", CPU)
 
 
 def test_unknown_precision() -> None:
-    with pytest.raises(UserError, match=r"engine.precision='fp8' is not known; use fp32, bf16, fp"):
+    with pytest.raises(UserError, match=r"precision='fp8' is not known; use fp32, bf16, fp"):
         Precision("fp8", CPU)
 
 

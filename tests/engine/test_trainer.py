@@ -216,7 +216,7 @@ def test_evaluates_every_so_often_and_at_the_end(make_run: Any) -> None:
 
 def test_unknown_best_metric_is_refused(make_run: Any) -> None:
     run = make_run(best_metric="mAP", hooks={"evaluate": noisy_evaluation})
-    with pytest.raises(UserError, match=r"engine.best_metric='mAP' .* use one of AP, AR"):
+    with pytest.raises(UserError, match=r"chosen by mAP, which is no figure .* it has AP, AR"):
         run.trainer.fit()
 
 

@@ -14,6 +14,7 @@ from cpn.heatmaps import (
     gaussian_heatmaps,
     keypoint_confidence,
     merge_flipped,
+    rescoring_scores,
 )
 from cpn.skeleton import COCO_17
 
@@ -72,9 +73,9 @@ def test_golden_keypoints_and_scores_of_pytorch_cpn() -> None:
     crop_edge_points = 4 * decoded.points.numpy().astype(np.float64) + 2
     keypoints = crop_edge_points / [192, 256] * (opposite - corner) + corner
     np.testing.assert_allclose(keypoints, golden["keypoints"][..., :2], atol=1e-3)
-    confidences = keypoint_confidence(decoded.scores, "blurred_one_hot").numpy()
+    scores = rescoring_scores(decoded.scores, "blurred_one_hot").numpy()
     np.testing.assert_allclose(
-        golden["det_scores"] * confidences.mean(axis=1), golden["score"], rtol=1e-6
+        golden["det_scores"] * scores.mean(axis=1), golden["score"], rtol=1e-6
     )
 
 
@@ -216,8 +217,15 @@ def test_decode_refuses(method: DecodeMethod, blur_kernel: int, size: int, messa
         decode_heatmaps(torch.zeros(1, 1, size, size), method=method, blur_kernel=blur_kernel)
 
 
-def test_confidence_by_family() -> None:
-    scores = torch.tensor([-51.0, 0.0, 0.5, 255.0])
+def test_confidence_is_a_share_of_the_peak() -> None:
+    scores = torch.tensor([-51.0, 0.0, 0.5, 255.0, 300.0])
     blurred = keypoint_confidence(scores, "blurred_one_hot")
+    np.testing.assert_allclose(blurred, [0.0, 0.0, 0.5 / 255, 1.0, 1.0], rtol=1e-6)
+    assert keypoint_confidence(scores, "gaussian").tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
+
+
+def test_rescoring_scores_by_family() -> None:
+    scores = torch.tensor([-51.0, 0.0, 0.5, 255.0])
+    blurred = rescoring_scores(scores, "blurred_one_hot")
     np.testing.assert_allclose(blurred, [0.3, 0.5, 0.5 + 0.5 / 255, 1.5], rtol=1e-6)
-    assert keypoint_confidence(scores, "gaussian").tolist() == [0.0, 0.0, 0.5, 1.0]
+    assert rescoring_scores(scores, "gaussian").tolist() == [0.0, 0.0, 0.5, 1.0]

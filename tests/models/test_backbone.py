@@ -202,3 +202,18 @@ def test_pixel_statistics_come_from_the_body() -> None:
     backbone = Backbone(body)
     assert backbone.mean == (0.5, 0.5, 0.5)
     assert backbone.std == (0.25, 0.25, 0.25)
+
+
+@pytest.mark.parametrize("frozen_stages", [1, 3])
+def test_frozen_stages_stay_frozen_with_shared_batch_norm(frozen_stages: int) -> None:
+    def modes(backbone: nn.Module) -> dict[str, bool]:
+        return {name: module.training for name, module in backbone.named_modules()}
+
+    backbone = _small(frozen_stages=frozen_stages)
+    expected = modes(backbone.train())
+    shared: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(backbone)  # type: ignore[no-untyped-call]
+    norms = [module for module in shared.modules() if isinstance(module, nn.SyncBatchNorm)]
+    assert {module.training for module in norms} == {True, False}
+    assert not any(modes(shared.eval()).values())
+    assert modes(shared.train()) == expected
+    assert not shared.get_parameter("body.bn1.weight").requires_grad

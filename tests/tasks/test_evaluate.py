@@ -6,13 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 
-from cpn.config.schema import DetectionsConfig, EvaluateConfig, TrainConfig
+from cpn.config.load import validate
+from cpn.config.schema import (
+    DecodeOverrides,
+    DetectionsConfig,
+    EvaluateConfig,
+    PostprocessOverrides,
+    TrainConfig,
+)
 from cpn.errors import UserError
+from cpn.estimator import PoseEstimator
+from cpn.evaluation import COCO_METRICS
 from cpn.tasks.evaluate import evaluate, format_metrics
+from cpn.tasks.pose_evaluation import PoseScorer, RankEvaluation
 from cpn.tasks.train import train
 
 MakeConfig = Callable[..., TrainConfig]
+CONFIGS = Path(__file__).parents[2] / "configs"
 GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation"
 
 
@@ -20,7 +32,9 @@ def evaluate_config(**changes: Any) -> EvaluateConfig:
     """The defaults of configs/evaluate.yaml."""
     values: dict[str, Any] = {
         **dict.fromkeys(("checkpoint", "results", "annotations", "images", "limit")),
-        **dict.fromkeys(("out", "group_by", "sigmas", "decode", "postprocess")),
+        **dict.fromkeys(("out", "group_by", "sigmas")),
+        "decode": DecodeOverrides(),
+        "postprocess": PostprocessOverrides(),
         "boxes": "ground_truth",
         "detections": DetectionsConfig(file=None, score_threshold=0.0),
         "batch_size": 4,
@@ -77,10 +91,144 @@ def test_detections_report_the_detector(
     assert f"boxes: {boxes}" in caplog.text
     written = json.loads((checkpoint.parent / "metrics.json").read_text())
     assert written["AP(H)"] == pytest.approx(1.0)
+    assert written["boxes"] == str(boxes)
+
+
+def test_the_detector_is_scored_by_the_boxes_that_are_used(
+    checkpoint: Path, tmp_path: Path, tiny_coco: Any
+) -> None:
+    detections = [
+        {"image_id": p["image_id"], "category_id": 1, "bbox": p["bbox"], "score": score}
+        for p, score in zip(
+            tiny_coco.read()["annotations"], (0.9, 0.9, 0.9, 0.1, 0.1, 0.1), strict=True
+        )
+    ]
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps(detections))
+    used = DetectionsConfig(file=str(boxes), score_threshold=0.5)
+    evaluate(evaluate_config(checkpoint=str(checkpoint), boxes="detections", detections=used))
+    written = json.loads((checkpoint.parent / "metrics.json").read_text())
+    assert written["AP(H)"] == pytest.approx(0.5, abs=0.01)
+
+
+def num_results(checkpoint: Path, **changes: Any) -> int:
+    evaluate(evaluate_config(checkpoint=str(checkpoint), **changes))
+    return len(json.loads((checkpoint.parent / "metrics_results.json").read_text()))
+
+
+def test_the_limit_of_a_checkpoint_is_of_its_own_file(
+    tiny_config: MakeConfig, tiny_coco: Any, tmp_path: Path
+) -> None:
+    train(tiny_config("engine.epochs=1", "data.val.limit=2"))
+    path = tmp_path / "runs" / "tiny" / "model.safetensors"
+    other = tmp_path / "other.json"
+    other.write_text(tiny_coco.annotations.read_text())
+    assert num_results(path) == 2
+    assert num_results(path, annotations=str(other)) == 6
+    assert num_results(path, annotations=str(other), limit=3) == 3
+    detections = DetectionsConfig(file=str(tmp_path / "boxes.json"), score_threshold=0.0)
+    with pytest.raises(UserError, match=r"boxes=detections .* checkpoint's data.val.limit=2"):
+        num_results(path, boxes="detections", detections=detections)
+
+
+def test_a_limit_does_not_go_with_detections(tiny_config: MakeConfig) -> None:
+    detections = DetectionsConfig(file="boxes.json", score_threshold=0.0)
+    with pytest.raises(ValueError, match="limit=3 with boxes=detections"):
+        evaluate_config(checkpoint="x", boxes="detections", detections=detections, limit=3)
+    with pytest.raises(UserError, match=r"data\.val\.limit=3 with boxes=detections"):
+        tiny_config("boxes=detections", "detections.file=boxes.json", "data.val.limit=3")
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (lambda names: [names[0], names[2], names[1], *names[3:]], "keypoint 2 is 'right_eye'"),
+        (lambda names: names[:-1], "keypoint 17 is 'no more', but 'right_ankle'"),
+        (lambda names: [*names, "tail"], "keypoint 18 is 'tail', but 'no more'"),
+    ],
+)
+def test_other_keypoints_than_the_models_are_refused(
+    checkpoint: Path, tiny_coco: Any, change: Callable[[list[str]], list[str]], difference: str
+) -> None:
+    document = tiny_coco.read()
+    category = document["categories"][0]
+    category["keypoints"] = change(category["keypoints"])
+    tiny_coco.write(document)
+    with pytest.raises(UserError, match=f"tiny.json: {difference}"):
+        evaluate(evaluate_config(checkpoint=str(checkpoint)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"group_by": "source", "limit": 2, "images": "x"}, "images, limit, group_by"),
+        ({"decode": DecodeOverrides(flip_test=False)}, "decode.flip_test"),
+        ({"postprocess": PostprocessOverrides(nms="oks")}, "postprocess.nms"),
+        (
+            {
+                "boxes": "detections",
+                "detections": DetectionsConfig(file="boxes.json", score_threshold=0.0),
+            },
+            "boxes, detections",
+        ),
+    ],
+)
+def test_a_results_file_takes_no_keys_of_a_checkpoint(changes: Any, named: str) -> None:
+    with pytest.raises(ValueError, match=f"leave out {named}, or give checkpoint"):
+        evaluate_config(results="x.json", annotations="y.json", **changes)
+
+
+def test_a_checkpoint_takes_no_sigmas() -> None:
+    with pytest.raises(ValueError, match=r"sigmas goes with results=\.\.\. only"):
+        evaluate_config(checkpoint="x", sigmas=[0.1])
+
+
+@pytest.mark.parametrize(
+    ("override", "decode"),
+    [
+        ("decode.flip_test=false", DecodeOverrides(flip_test=False)),
+        (
+            "decode=dark",
+            DecodeOverrides(method="dark", blur_kernel=0, flip_test=True, flip_shift=False),
+        ),
+    ],
+)
+def test_decoding_is_overridden_by_key_or_by_group(override: str, decode: DecodeOverrides) -> None:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = compose("evaluate", ["checkpoint=x", override])
+    assert validate(composed, EvaluateConfig).decode == decode
+
+
+def test_what_is_not_overridden_is_as_trained(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def watch(estimator: PoseEstimator, _: Any, scorer: PoseScorer, *rest: Any) -> RankEvaluation:
+        seen.append((estimator.decode, scorer.postprocess))
+        return RankEvaluation({}, None)
+
+    monkeypatch.setattr("cpn.tasks.evaluate.evaluate_poses", watch)
+    evaluate(evaluate_config(checkpoint=str(checkpoint)))
+    changes = {
+        "decode": DecodeOverrides(flip_test=False),
+        "postprocess": PostprocessOverrides(nms="none"),
+    }
+    evaluate(evaluate_config(checkpoint=str(checkpoint), **changes))
+    (decode, postprocess), changed = seen
+    assert decode.flip_test
+    assert postprocess.nms == "oks"
+    assert changed == (
+        decode.model_copy(update={"flip_test": False}),
+        postprocess.model_copy(update={"nms": "none"}),
+    )
 
 
 def test_numbers_by_an_image_field(
-    checkpoint: Path, tiny_coco: Any, caplog: pytest.LogCaptureFixture
+    checkpoint: Path,
+    tiny_coco: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     document = tiny_coco.read()
     for image in document["images"]:
@@ -90,6 +238,12 @@ def test_numbers_by_an_image_field(
         evaluate(evaluate_config(checkpoint=str(checkpoint), group_by="source"))
     assert "source=even" in caplog.text
     assert "source=odd" in caplog.text
+    written = json.loads((checkpoint.parent / "metrics.json").read_text())
+    assert written["boxes"] == "ground truth"
+    assert written["group_by"] == "source"
+    assert list(written["groups"]) == ["even", "odd"]
+    assert set(written["groups"]["even"]) == {*COCO_METRICS, "PCK"}
+    monkeypatch.setattr("cpn.tasks.evaluate.evaluate_poses", None)  # it must not come to that
     with pytest.raises(UserError, match="group_by=colour: the images have no such field"):
         evaluate(evaluate_config(checkpoint=str(checkpoint), group_by="colour"))
 

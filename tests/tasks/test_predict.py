@@ -13,7 +13,8 @@ import cpn
 from cpn.config.schema import PredictConfig, TrainConfig
 from cpn.data.image_files import read_image
 from cpn.errors import UserError
-from cpn.tasks.predict import predict
+from cpn.predictor import Poses
+from cpn.tasks.predict import predict, read_boxes, to_records
 from cpn.tasks.train import train
 
 MakeConfig = Callable[..., TrainConfig]
@@ -43,7 +44,7 @@ def test_a_folder_without_boxes_is_one_person_per_photo(checkpoint: Path, tiny_c
     assert [record["file_name"] for record in records] == [f"{i:03d}.png" for i in (1, 2, 3, 4)]
     assert records[0]["bbox"] == [0, 0, 64, 48]
     assert len(records[0]["keypoints"]) == 51
-    picture = cv2.imread(str(written.parent / "pictures" / "001.png"))
+    picture = cv2.imread(str(written.parent / "pictures" / "001.png.png"))
     assert picture is not None
     assert picture.shape == (48, 64, 3)
 
@@ -102,3 +103,104 @@ def test_boxes_of_other_photos_are_refused(
     boxes.write_text(json.dumps({"images": [{"id": 1, "file_name": "x.jpg"}], "annotations": []}))
     with pytest.raises(UserError, match="none of its images is among the 4 given"):
         predict(predict_config(checkpoint, source=str(tiny_coco.images), boxes=str(boxes)))
+
+
+def box_file(
+    folder: Path, names: list[str], annotations: list[dict[str, Any]], **more: Any
+) -> Path:
+    """A COCO JSON with images 1, 2, ... of these names."""
+    images = [{"id": index, "file_name": name} for index, name in enumerate(names, 1)]
+    path = folder / "boxes.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, **more}))
+    return path
+
+
+def box(image_id: int, category_id: int = 1, width: float = 10.0, **more: Any) -> dict[str, Any]:
+    bbox = [image_id, 0, width, 20]
+    return {"image_id": image_id, "category_id": category_id, "bbox": bbox, **more}
+
+
+def test_only_usable_boxes_of_persons_are_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = [box(1), box(1, category_id=2), box(1, iscrowd=1), box(1, width=0), box(1, width=-1)]
+    categories = [{"id": 2, "name": "dog"}, {"id": 1, "name": "person"}]
+    file = box_file(tmp_path, ["a.jpg"], records, categories=categories)
+    with caplog.at_level("INFO"):
+        found = read_boxes(file, tmp_path, [tmp_path / "a.jpg"])
+    assert found[tmp_path / "a.jpg"].tolist() == [[1, 0, 11, 20]]
+    assert (
+        "1 person boxes; dropped: 2 x box without area, 1 x crowd, 1 x other category"
+        in caplog.text
+    )
+
+
+@pytest.mark.parametrize(
+    ("categories", "person"),
+    [
+        ([{"id": 1, "name": "person"}, {"id": 2, "name": "x", "keypoints": ["nose"]}], 1),
+        ([{"id": 1, "name": "dog"}, {"id": 2, "name": "x", "keypoints": ["nose"]}], 2),
+        ([{"id": 2, "name": "pedestrian"}], 2),
+    ],
+)
+def test_the_person_category(tmp_path: Path, categories: Any, person: int) -> None:
+    records = [box(1, 1, width=1), box(1, 2, width=2)]
+    file = box_file(tmp_path, ["a.jpg"], records, categories=categories)
+    found = read_boxes(file, tmp_path, [tmp_path / "a.jpg"])[tmp_path / "a.jpg"]
+    assert found.tolist() == [[1, 0, 1 + person, 20]]
+
+
+@pytest.mark.parametrize("categories", [[], [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]])
+def test_an_unclear_person_category_is_refused(tmp_path: Path, categories: Any) -> None:
+    file = box_file(tmp_path, ["a.jpg"], [box(1, 1), box(1, 2)], categories=categories)
+    with pytest.raises(UserError, match="which category is the person is unclear"):
+        read_boxes(file, tmp_path, [tmp_path / "a.jpg"])
+
+
+def test_photos_are_matched_by_path_before_base_name(tmp_path: Path) -> None:
+    names = ["val/a.jpg", "a.jpg", "val/b.jpg"]
+    file = box_file(tmp_path, names, [box(1), box(2), box(3)])
+    paths = [tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / "c.jpg"]
+    found = read_boxes(file, tmp_path, paths)
+    assert [found[path][:, 0].tolist() for path in paths] == [[2], [3], []]
+    assert read_boxes(file, paths[1], [paths[1]])[paths[1]][:, 0].tolist() == [3]
+
+
+def test_ambiguous_base_names_are_refused(tmp_path: Path) -> None:
+    file = box_file(tmp_path, ["train/a.jpg", "val/a.jpg"], [box(1), box(2)])
+    message = r"a.jpg may be any of its 2 images \['train/a.jpg', 'val/a.jpg'\]; set source to"
+    with pytest.raises(UserError, match=message):
+        read_boxes(file, tmp_path, [tmp_path / "a.jpg"])
+
+
+def test_a_photo_with_no_usable_box_has_nobody(
+    checkpoint: Path, tiny_coco: Any, tmp_path: Path
+) -> None:
+    file = box_file(tmp_path, ["001.png"], [box(1, width=0)])
+    written = predict(predict_config(checkpoint, source=str(tiny_coco.images), boxes=str(file)))
+    assert json.loads(written.read_text()) == []
+
+
+def test_a_broken_box_file_is_refused(tmp_path: Path) -> None:
+    file = box_file(tmp_path, ["a.jpg"], [{"image_id": 1, "category_id": 1}])
+    with pytest.raises(UserError, match=r"boxes\.json.*bbox"):
+        read_boxes(file, tmp_path, [tmp_path / "a.jpg"])
+
+
+def test_photos_of_one_stem_have_a_picture_each(checkpoint: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, size in (("a.png", 40), ("a.bmp", 50)):
+        assert cv2.imwrite(str(photos / name), np.zeros((size, size, 3), np.uint8))
+    out = predict(predict_config(checkpoint, source=str(photos))).parent
+    for name, size in (("a.png", 40), ("a.bmp", 50)):
+        picture = cv2.imread(str(out / "pictures" / f"{name}.png"))
+        assert picture is not None
+        assert picture.shape == (size, size, 3)
+
+
+def test_poses_that_are_not_finite_are_refused() -> None:
+    poses = Poses(np.zeros((2, 17, 2)), np.zeros((2, 17)), np.zeros((2, 4)))
+    poses.keypoints[1, 3, 0] = np.nan
+    with pytest.raises(UserError, match=r"a.jpg: 1 of 2 poses .* not finite; the model has"):
+        to_records(Path("a.jpg"), poses)

@@ -1,8 +1,11 @@
 """A whole run on six people: files, pictures, resume."""
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,9 +14,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cpn.build import load_model_with_metadata
 from cpn.config.schema import TrainConfig
+from cpn.engine.checkpoint import save_model_file
+from cpn.engine.distributed import DistributedContext
+from cpn.engine.trainer import Progress
 from cpn.errors import UserError
 from cpn.evaluation import COCO_METRICS
-from cpn.tasks.train import train
+from cpn.skeleton import COCO_17
+from cpn.tasks.run_directory import RunDirectory, make_run_directory, plan_run_directory
+from cpn.tasks.train import _done, train
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -91,6 +99,116 @@ def test_resume_refuses_another_config(tiny_config: MakeConfig) -> None:
     train(tiny_config("engine.epochs=1"))
     with pytest.raises(UserError, match=r"optimizer\.lr: 0\.0005 -> 0\.1"):
         train(tiny_config("engine.epochs=1", "optimizer.lr=0.1", "run.if_exists=resume"))
+
+
+def files_below(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# What is only found out while data, model and trainer are built.
+BAD_STARTS = [
+    ("data.val.annotations=nowhere.json", "no annotation file at nowhere"),
+    ("engine.batch_size=64", "do not fill one global batch of 64"),
+    ("schedule.warmup_epochs=9", "the warm-up takes"),
+    ("engine.precision=fp16", r"precision=fp16 .* needs a GPU"),
+    ("engine.sync_batch_norm=true", "needs GPUs and more than one rank"),
+]
+
+
+def test_a_failed_start_touches_nothing(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    def fail(*overrides: str) -> None:
+        for override, message in BAD_STARTS:
+            with pytest.raises((UserError, FileNotFoundError), match=message):
+                train(tiny_config("engine.epochs=1", override, *overrides))
+
+    fail()
+    assert not (tmp_path / "runs").exists()
+    train(tiny_config("engine.epochs=1"))
+    before = files_below(tmp_path / "runs")
+    fail("run.if_exists=overwrite")
+    assert files_below(tmp_path / "runs") == before
+
+
+def test_a_folder_with_nothing_but_a_config_is_free(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = tiny_config("engine.epochs=1")
+    left = tmp_path / "runs" / "tiny" / "config.yaml"
+    left.parent.mkdir(parents=True)
+    left.write_text("seed: 1\n")
+    assert not plan_run_directory(config, DistributedContext()).resume
+    assert left.read_text() == "seed: 1\n"
+    directory = make_run_directory(config, DistributedContext())
+    assert TrainConfig.model_validate(yaml.safe_load(directory.config.read_text())) == config
+
+
+@pytest.mark.parametrize("content", [b"a: [1", b"- 1", b"", b"\xff\xfe\xfd"])
+def test_resume_refuses_a_damaged_config(
+    tiny_config: MakeConfig, tmp_path: Path, content: bytes
+) -> None:
+    run = tmp_path / "runs" / "tiny"
+    run.mkdir(parents=True)
+    (run / "metrics.jsonl").touch()
+    (run / "config.yaml").write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"config\.yaml is damaged, .* run\.if_exists=overwrite"
+    ) as e:
+        train(tiny_config("run.if_exists=resume"))
+    assert "\n" not in str(e.value)
+
+
+def test_a_file_in_the_way_is_named(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for overrides in (["run.name=file", f"run.root={tmp_path}"], [f"run.root={tmp_path}/file"]):
+        with pytest.raises(UserError, match="/file is no folder; choose another"):
+            train(tiny_config(*overrides))
+
+
+def test_what_the_disk_refuses_reaches_every_rank(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "runs" / "tiny" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "runs" / "tiny" / "config.yaml").touch()
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    sent: list[object] = []
+
+    class Context(DistributedContext):
+        def broadcast_object(self, value: Any) -> Any:
+            sent.append(value)
+            return value if self.is_main else message
+
+    message = f"{tmp_path}/runs/tiny: Permission denied"
+    with pytest.raises(UserError, match=f"^{message}$"):
+        make_run_directory(tiny_config("run.if_exists=overwrite"), Context())
+    assert sent == [message]  # and to the other ranks
+    # Another rank has nothing but that text.
+    with pytest.raises(UserError, match=f"^{message}$"):
+        make_run_directory(tiny_config(), Context(rank=1, world_size=2))
+
+
+def test_without_a_best_epoch_no_figure_is_told(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path, resume=False)
+    assert re.search(r"2 epochs, no AP; .*/model\.safetensors", _done(directory, Progress(epoch=2)))
+    best = Progress(epoch=2, best_value=0.5, best_epoch=1)
+    assert re.search(r"2 epochs, best AP 0\.5000; .*/best\.safetensors", _done(directory, best))
+
+
+def test_a_bad_model_file_names_every_key(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    config = tiny_config().model_dump(mode="json")
+    config["optimizer"]["lr"] = "fast"
+    del config["input"]["margin"]
+    path = tmp_path / "model.safetensors"
+    save_model_file(path, {}, {"config": config, "skeleton": COCO_17.to_dict()})
+    with pytest.raises(UserError, match=r"optimizer\.lr: got \"fast\"") as caught:
+        load_model_with_metadata(path)
+    assert "input.margin: no value given" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    save_model_file(path, {}, {})
+    with pytest.raises(UserError, match=r"cannot be used \(no config in it\)"):
+        load_model_with_metadata(path)
 
 
 def test_overwrite_spares_what_is_not_a_run(tiny_config: MakeConfig, tmp_path: Path) -> None:
