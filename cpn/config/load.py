@@ -8,6 +8,7 @@ import functools
 import inspect
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
@@ -137,6 +138,10 @@ def _run(task: Callable[[T], object], configs: FilePath, config_name: str, schem
 
 
 def _leave(error: Exception) -> NoReturn:
+    if isinstance(error, BrokenPipeError):
+        # The reader has gone, as in `... --help | head`: nobody is left to tell anything.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
     text = os_error_text(error) if isinstance(error, OSError) else str(error)
     sys.stderr.write(f"error: {text}\n")
     raise SystemExit(2) from None

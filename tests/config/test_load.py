@@ -1,6 +1,7 @@
 """The command line of a small made-up program: whatever is wrong comes out in plain words."""
 
 import logging
+import os
 import runpy
 import subprocess
 import sys
@@ -295,3 +296,18 @@ def test_importing_it_loads_nothing_heavy() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     heavy = {"torch", "torchvision", "albumentations", "cv2", "pycocotools", "tensorboard"}
     assert not heavy & set(loaded.stdout.decode().split())
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    script_file = Path(__file__).parents[2] / "scripts" / "train.py"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    left = subprocess.run(
+        [sys.executable, str(script_file), "--help"],
+        check=False,
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(script_file.parents[1])},
+    )
+    os.close(write_end)
+    assert (left.returncode, left.stderr) == (141, b"")
