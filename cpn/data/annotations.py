@@ -22,6 +22,7 @@ from cpn.data.coco_schema import (
     CocoKeypointFile,
     decode_json_file,
     describe_ids,
+    unusable_reason,
 )
 from cpn.data.image_files import check_image_files
 from cpn.data.persons import FloatArray, PersonInstance, PersonInstances
@@ -236,12 +237,8 @@ def _usable_records(
     usable = []
     dropped: Counter[str] = Counter()
     for record in annotations:
-        if record.category_id != category_id:
-            dropped["other category"] += 1
-        elif record.iscrowd:
-            dropped["crowd"] += 1
-        elif min(record.bbox[2:]) <= 0:
-            dropped["box without area"] += 1
+        if reason := unusable_reason(record, category_id):
+            dropped[reason] += 1
         else:
             usable.append(record)
     return usable, dropped

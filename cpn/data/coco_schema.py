@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -86,6 +86,26 @@ def decode_json_file(path: Path, kind: type[Loaded]) -> Loaded:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise UserError(f"{path}: {_explain(content, error)}") from error
+
+
+class PersonRecord(Protocol):
+    """What tells whether an annotation can be cropped."""
+
+    @property
+    def category_id(self) -> int: ...  # noqa: D102
+    @property
+    def bbox(self) -> Box: ...  # noqa: D102
+    @property
+    def iscrowd(self) -> int: ...  # noqa: D102
+
+
+def unusable_reason(record: PersonRecord, category_id: int | None) -> str:
+    """Why an annotation gives no person to crop; empty for one that does."""
+    if record.category_id != category_id:
+        return "other category"
+    if record.iscrowd:
+        return "crowd"
+    return "box without area" if min(record.bbox[2:]) <= 0 else ""
 
 
 def describe_ids(ids: Sequence[object]) -> str:

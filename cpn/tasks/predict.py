@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cpn.config.schema import PredictConfig
-from cpn.data.coco_schema import Box, decode_json_file
+from cpn.data.coco_schema import Box, decode_json_file, unusable_reason
 from cpn.data.image_files import read_image
 from cpn.engine.atomic import write_atomically
 from cpn.errors import UserError
@@ -130,12 +130,8 @@ def _usable_boxes(file: Path, content: _BoxFile) -> dict[int, list[Box]]:
     grouped: dict[int, list[Box]] = defaultdict(list)
     dropped: Counter[str] = Counter()
     for record in content.annotations:
-        if record.category_id != person:
-            dropped["other category"] += 1
-        elif record.iscrowd:
-            dropped["crowd"] += 1
-        elif min(record.bbox[2:]) <= 0:
-            dropped["box without area"] += 1
+        if reason := unusable_reason(record, person):
+            dropped[reason] += 1
         else:
             grouped[record.image_id].append(record.bbox)
     reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(dropped.items()))
