@@ -12,7 +12,7 @@ from cpn.config.network_schema import HeatmapConfig, LossConfig, ModelConfig
 from cpn.config.schema import TrainConfig
 from cpn.config.validation import ConfigError, validate_plain
 from cpn.data.sample import PoseBatch
-from cpn.engine.checkpoint import load_model_file, load_weights, save_model_file
+from cpn.engine.checkpoint import load_model_file, save_model_file
 from cpn.errors import UserError
 from cpn.heatmaps.encode import HeatmapEncoder, heatmap_peak
 from cpn.losses import CpnLoss, LossParts
@@ -22,6 +22,7 @@ from cpn.models.global_net import GlobalNet
 from cpn.models.pyramid import FeaturePyramid, PyramidDesign
 from cpn.models.refine_net import RefineNet
 from cpn.skeleton import Skeleton
+from cpn.state_dict import load_weights
 
 # Standard deviation of a heatmap's cells over its peak: a Gaussian of sigma 1.5 to 2 cells in a
 # map of 64 x 48 to 32 x 24 has 0.05 to 0.13.

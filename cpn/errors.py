@@ -1,5 +1,7 @@
 """Errors that are meant for a person: one clear line, exit code 2, no traceback."""
 
+from collections.abc import Sequence
+
 
 class UserError(ValueError):
     """A problem that the user can mend.
@@ -14,3 +16,9 @@ def os_error_text(error: OSError) -> str:
     if error.filename is None or error.strerror is None:
         return error.strerror or str(error)
     return f"{error.filename}: {error.strerror}"
+
+
+def describe_ids(ids: Sequence[object]) -> str:
+    """'7 (1, 2, 3, 4, 5, …)': a count and the first five."""
+    shown = ", ".join(str(value) for value in ids[:5])
+    return f"{len(ids)} ({shown}{', …' if len(ids) > 5 else ''})"

@@ -77,7 +77,8 @@ class Predictor:
         """Estimates one pose per box.
 
         Args:
-            image_rgb: (H, W, 3) uint8.
+            image_rgb: (H, W, 3) uint8, upright. OpenCV turns a photo by its EXIF orientation when
+                it reads it; Pillow leaves that to `ImageOps.exif_transpose`.
             boxes_xyxy: (N, 4) edge coordinates in the photo; None takes the whole photo as one
                 person.
 

@@ -31,9 +31,6 @@ def draw_skeletons(
     keypoints: ArrayLike,
     shown: ArrayLike,
     skeleton: Skeleton,
-    *,
-    boxes_xyxy: ArrayLike | None = None,
-    scores: ArrayLike | None = None,
 ) -> Image:
     """Draw people: left limbs orange, right limbs blue, the middle green, thicker on large people.
 
@@ -42,8 +39,6 @@ def draw_skeletons(
         keypoints: (N, K, 2), image frame.
         shown: (N, K) bool or a number per keypoint; drawn where it is above 0, and only if finite.
         skeleton: Gives the limbs and the sides.
-        boxes_xyxy: (N, 4) boxes to outline, edge frame.
-        scores: (N,) numbers to write above each person.
 
     Returns:
         A new image of the same size.
@@ -57,15 +52,11 @@ def draw_skeletons(
     if visible.shape != points.shape[:2]:
         raise ValueError(f"shown must be {points.shape[:2]} as keypoints, got {visible.shape}")
     drawn = (visible > 0) & np.isfinite(points).all(axis=-1)
-    frames = _boxes(points, drawn, boxes_xyxy)
+    diagonals = _diagonals(points, drawn)
     # Small people last: they are the ones that would be covered.
-    for person in np.argsort(-_diagonals(frames), kind="stable"):
-        width = float(np.clip(_diagonals(frames)[person] / 110, 1.0, 8.0))
-        if boxes_xyxy is not None:
-            _draw_box(canvas, frames[person], width / 2)
+    for person in np.argsort(-diagonals, kind="stable"):
+        width = float(np.clip(diagonals[person] / 110, 1.0, 8.0))
         _draw_person(canvas, points[person], drawn[person], skeleton, width)
-        if scores is not None:
-            _write(canvas, f"{np.asarray(scores)[person]:.2f}", frames[person, :2])
     return canvas
 
 
@@ -117,24 +108,13 @@ def _checked_image(image: Image) -> Image:
     return np.ascontiguousarray(image)
 
 
-def _boxes(
-    points: NDArray[np.float64], drawn: NDArray[np.bool_], boxes_xyxy: ArrayLike | None
-) -> NDArray[np.float64]:
-    """(N, 4) the given boxes, else those around the drawn points; zeros where there are none."""
-    if boxes_xyxy is not None:
-        boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-        if len(boxes) != len(points):
-            raise ValueError(f"{len(points)} people need as many boxes, got {len(boxes)}")
-        return boxes
-    frames = np.zeros((len(points), 4))
-    for frame, here, which in zip(frames, points, drawn, strict=True):
+def _diagonals(points: NDArray[np.float64], drawn: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(N,) of the boxes around each person's drawn points; 0 where there are none."""
+    extents = np.zeros((len(points), 2))
+    for extent, here, which in zip(extents, points, drawn, strict=True):
         if which.any():
-            frame[:] = (*here[which].min(axis=0), *here[which].max(axis=0))
-    return frames
-
-
-def _diagonals(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.hypot(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+            extent[:] = np.ptp(here[which], axis=0)
+    return np.hypot(extents[:, 0], extents[:, 1])
 
 
 def _side(name: str) -> Color:
@@ -184,21 +164,6 @@ def _line(
 def _disc(canvas: Image, center: NDArray[np.float64], color: Color, radius: float) -> None:
     size = round(radius * (1 << _SHIFT))
     cv2.circle(canvas, _fixed_point(center), size, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
-
-
-def _draw_box(canvas: Image, box_xyxy: NDArray[np.float64], width: float) -> None:
-    low, high = _fixed_point(box_xyxy[:2] - 0.5), _fixed_point(box_xyxy[2:] - 0.5)
-    cv2.rectangle(canvas, low, high, (240, 240, 240), max(1, round(width)), cv2.LINE_AA, _SHIFT)
-
-
-def _write(canvas: Image, text: str, corner: NDArray[np.float64]) -> None:
-    """Write light text on a dark plate above a corner, pushed back inside the image."""
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.45
-    (width, height), below = cv2.getTextSize(text, font, scale, 1)
-    x = int(np.clip(corner[0], 0, max(0, canvas.shape[1] - width - 4)))
-    y = int(np.clip(corner[1] - 2, height + 4, max(height + 4, canvas.shape[0] - below)))
-    cv2.rectangle(canvas, (x, y - height - 4), (x + width + 4, y + below - 2), OUTLINE, cv2.FILLED)
-    cv2.putText(canvas, text, (x + 2, y - 2), font, scale, (240, 240, 240), 1, cv2.LINE_AA)
 
 
 def _overlay(heatmap: NDArray[np.float32], crop: Image) -> Image:

@@ -14,16 +14,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cpn.data.coco_schema import (
-    CocoAnnotation,
-    CocoCategory,
-    CocoDetection,
-    CocoImage,
-    CocoKeypointFile,
-    decode_json_file,
-    describe_ids,
-    unusable_reason,
+from cpn.coco.annotation_file import (
+    AnnotationFile,
+    CocoFile,
+    read_annotation_file,
+    read_detection_file,
+    refuse_repeated,
+    required_area,
 )
+from cpn.coco.records import CocoAnnotation, CocoDetection, CocoPhoto, unusable_reason
 from cpn.data.image_files import check_image_files
 from cpn.data.persons import FloatArray, PersonInstance, PersonInstances
 from cpn.errors import UserError
@@ -60,20 +59,9 @@ class PersonAnnotations:
     path: Path
 
 
-@dataclass(frozen=True)
-class _Catalogue:
-    """The images and the person category of one annotation file."""
-
-    path: Path
-    category_id: int
-    skeleton: Skeleton
-    images: dict[int, CocoImage]
-
-
 def read_keypoint_names(annotations: Path) -> tuple[str, ...]:
     """The keypoint names of the person category; raises as `read_person_annotations`."""
-    document = decode_json_file(annotations, CocoKeypointFile)
-    return tuple(_person_category(document.categories, annotations).keypoints)
+    return tuple(_read_file(annotations).person.keypoints or ())
 
 
 def read_person_annotations(
@@ -105,14 +93,13 @@ def read_person_annotations(
         FileNotFoundError: the file or the image folder does not exist.
         UserError: a record is broken, an image file is missing, or no person is left.
     """
-    document = decode_json_file(annotations, CocoKeypointFile)
-    catalogue = _read_catalogue(document, annotations, sigmas, flip_pairs)
-    _check_annotations(document.annotations, catalogue)
-    records, dropped = _usable_records(document.annotations, catalogue.category_id)
-    keypoints = _keypoint_array(records, catalogue)
+    file = _read_file(annotations)
+    skeleton = _skeleton(file, sigmas, flip_pairs)
+    records, dropped = _usable_records(file.annotations, file.person.id)
+    keypoints = _keypoint_array(records, skeleton.num_keypoints)
     if for_training:
         dropped["keypoint outside its image, ignored"] = _ignore_outside(
-            keypoints, [catalogue.images[record.image_id] for record in records]
+            keypoints, [file.images[record.image_id] for record in records]
         )
     enough = (keypoints[..., 2] > 0).sum(axis=1) >= (min_keypoints if for_training else 1)
     dropped["too few labelled keypoints"] = int((~enough).sum())
@@ -120,13 +107,14 @@ def read_person_annotations(
     records = [records[row] for row in rows]
     instances = _build_instances(
         images,
-        [catalogue.images[record.image_id] for record in records],
+        [file.images[record.image_id] for record in records],
         boxes_xywh=[record.bbox for record in records],
         annotation_ids=[record.id for record in records],
         keypoints=keypoints[rows],
-        areas=[_area(record, annotations, needed=not for_training) for record in records],
+        areas=[_area(record, file.source, needed=not for_training) for record in records],
     )
-    return _finish(instances, dropped, catalogue, annotations)
+    _finish(instances, dropped, annotations, images_of=annotations)
+    return PersonAnnotations(skeleton, file.person.id, instances, +dropped, annotations)
 
 
 def read_detections(
@@ -157,16 +145,13 @@ def read_detections(
         FileNotFoundError: a file or the image folder does not exist.
         UserError: a record is broken, an image is unknown or missing, or no box is left.
     """
-    document = decode_json_file(annotations, CocoKeypointFile)
-    catalogue = _read_catalogue(document, annotations, sigmas, flip_pairs)
-    found = decode_json_file(detections, list[CocoDetection])
-    unknown = sorted({item.image_id for item in found} - set(catalogue.images))
-    if unknown:
-        raise UserError(f"{detections}: image ids not in {annotations}: {describe_ids(unknown)}")
+    file = _read_file(annotations)
+    skeleton = _skeleton(file, sigmas, flip_pairs)
+    found = read_detection_file(detections, image_ids=file.images.keys(), annotations=file.source)
     dropped: Counter[str] = Counter()
     kept = []
     for position, item in enumerate(found):
-        reason = _unusable_detection(item, catalogue.category_id, score_threshold)
+        reason = _unusable_detection(item, file.person.id, score_threshold)
         dropped[reason] += 1
         if not reason:
             kept.append(position)
@@ -174,60 +159,37 @@ def read_detections(
     kept = list(_limited(kept, limit))
     instances = _build_instances(
         images,
-        [catalogue.images[found[position].image_id] for position in kept],
+        [file.images[found[position].image_id] for position in kept],
         boxes_xywh=[found[position].bbox for position in kept],
         annotation_ids=kept,
-        keypoints=np.zeros((len(kept), catalogue.skeleton.num_keypoints, 3)),
+        keypoints=np.zeros((len(kept), skeleton.num_keypoints, 3)),
         box_scores=[found[position].score for position in kept],
     )
-    return _finish(instances, dropped, catalogue, detections)
+    _finish(instances, dropped, detections, images_of=annotations)
+    return PersonAnnotations(skeleton, file.person.id, instances, +dropped, detections)
 
 
-def _read_catalogue(
-    document: CocoKeypointFile,
-    path: Path,
+def _read_file(path: Path) -> AnnotationFile[CocoPhoto]:
+    """The file; refuses repeated photos, and a person category that names no keypoints."""
+    file = read_annotation_file(path, CocoFile[CocoPhoto])
+    refuse_repeated([photo.file_name for photo in file.images.values()], "file_name", file.source)
+    if not file.person.keypoints:
+        raise UserError(
+            f"{path}: needs a category with 'keypoints', the names of its keypoints; the person is"
+            f" category {file.person.id} '{file.person.name}', which has none"
+        )
+    return file
+
+
+def _skeleton(
+    file: AnnotationFile[CocoPhoto],
     sigmas: Sequence[float] | None,
     flip_pairs: Sequence[tuple[str, str]] | None,
-) -> _Catalogue:
-    """Finds the person category and indexes the images, refusing repeated ids and files."""
-    _refuse_repeated([image.id for image in document.images], "image id", path)
-    _refuse_repeated([image.file_name for image in document.images], "file_name", path)
-    category = _person_category(document.categories, path)
-    skeleton = skeleton_from_category(
-        msgspec.to_builtins(category), source=str(path), sigmas=sigmas, flip_pairs=flip_pairs
+) -> Skeleton:
+    category = msgspec.to_builtins(file.person)
+    return skeleton_from_category(
+        category, source=file.source, sigmas=sigmas, flip_pairs=flip_pairs
     )
-    return _Catalogue(path, category.id, skeleton, {image.id: image for image in document.images})
-
-
-def _person_category(categories: Iterable[CocoCategory], path: Path) -> CocoCategory:
-    """The only category with keypoints, or the one of them that is called person."""
-    with_keypoints = [category for category in categories if category.keypoints]
-    if len(with_keypoints) > 1:
-        with_keypoints = [item for item in with_keypoints if item.name == "person"]
-    if len(with_keypoints) != 1:
-        raise UserError(
-            f"{path}: needs exactly one category with 'keypoints', or one of them named 'person';"
-            f" categories are {[category.name for category in categories]}"
-        )
-    return with_keypoints[0]
-
-
-def _check_annotations(annotations: Sequence[CocoAnnotation], catalogue: _Catalogue) -> None:
-    """Refuses repeated annotation ids and unknown image or category ids."""
-    _refuse_repeated([record.id for record in annotations], "annotation id", catalogue.path)
-    orphans = [record for record in annotations if record.image_id not in catalogue.images]
-    if orphans:
-        raise UserError(
-            f"{catalogue.path}: annotations {describe_ids([record.id for record in orphans])} have"
-            f" an image_id that 'images' lacks, the first one {orphans[0].image_id}; remove them or"
-            " add the images"
-        )
-
-
-def _refuse_repeated(values: Iterable[int | str], what: str, path: Path) -> None:
-    repeated = [value for value, count in Counter(values).items() if count > 1]
-    if repeated:
-        raise UserError(f"{path}: {what} used more than once: {describe_ids(repeated)}")
 
 
 def _usable_records(
@@ -253,32 +215,17 @@ def _unusable_detection(item: CocoDetection, category_id: int, score_threshold: 
     return "box without area" if min(item.bbox[2:]) <= 0 else ""
 
 
-def _keypoint_array(records: Sequence[CocoAnnotation], catalogue: _Catalogue) -> FloatArray:
+def _keypoint_array(records: Sequence[CocoAnnotation], num_keypoints: int) -> FloatArray:
     """(N, K, 3); unlabelled keypoints are all zero, whatever coordinates the file gives them."""
-    count = catalogue.skeleton.num_keypoints
-    keypoints = np.zeros((len(records), count, 3))
+    keypoints = np.zeros((len(records), num_keypoints, 3))
     for row, record in zip(keypoints, records, strict=True):
-        if record.keypoints is None:
-            continue
-        if len(record.keypoints) != 3 * count:
-            raise UserError(
-                f"{catalogue.path}: annotation {record.id}: 'keypoints' has {len(record.keypoints)}"
-                f" numbers, {count} keypoints need {3 * count} (x, y, v each)"
-            )
-        row[:] = np.reshape(record.keypoints, (count, 3))
-    wrong = ~np.isin(keypoints[..., 2], (0, 1, 2))
-    if wrong.any():
-        row, k = np.argwhere(wrong)[0]
-        raise UserError(
-            f"{catalogue.path}: annotation {records[row].id}: keypoint"
-            f" '{catalogue.skeleton.keypoint_names[k]}' has v = {keypoints[row, k, 2]:g};"
-            " allowed are 0, 1 and 2"
-        )
+        if record.keypoints:
+            row[:] = np.reshape(record.keypoints, (num_keypoints, 3))
     keypoints[keypoints[..., 2] == 0] = 0
     return keypoints
 
 
-def _ignore_outside(keypoints: FloatArray, images: Sequence[CocoImage]) -> int:
+def _ignore_outside(keypoints: FloatArray, images: Sequence[CocoPhoto]) -> int:
     """Sets v = 0 in place where a point is more than a pixel outside; returns how many."""
     sizes = np.array([(image.width, image.height) for image in images]).reshape(-1, 1, 2)
     points = keypoints[..., :2]
@@ -287,14 +234,9 @@ def _ignore_outside(keypoints: FloatArray, images: Sequence[CocoImage]) -> int:
     return int(outside.sum())
 
 
-def _area(record: CocoAnnotation, path: Path, *, needed: bool) -> float:
-    if record.area is not None:
-        return record.area
-    if needed:
-        raise UserError(
-            f"{path}: annotation {record.id} has no 'area', which OKS divides by; add the area of"
-            " the person in pixels"
-        )
+def _area(record: CocoAnnotation, source: str, *, needed: bool) -> float:
+    if needed or record.area is not None:
+        return required_area(record, source)
     return record.bbox[2] * record.bbox[3]
 
 
@@ -306,7 +248,7 @@ def _limited(rows: npt.ArrayLike, limit: int | None) -> npt.NDArray[np.int64]:
 
 def _build_instances(
     folder: Path,
-    images: Sequence[CocoImage],
+    images: Sequence[CocoPhoto],
     *,
     boxes_xywh: Sequence[tuple[float, ...]],
     annotation_ids: Sequence[int],
@@ -332,13 +274,11 @@ def _build_instances(
 
 
 def _finish(
-    instances: PersonInstances, dropped: Counter[str], catalogue: _Catalogue, path: Path
-) -> PersonAnnotations:
+    instances: PersonInstances, dropped: Counter[str], path: Path, *, images_of: Path
+) -> None:
     """Checks that something is left and that every photo is there; reports the counts."""
-    dropped = +dropped
-    reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(dropped.items()))
+    reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted((+dropped).items()))
     if not instances:
         raise UserError(f"{path}: no person is left to use; dropped: {reasons or 'nothing'}")
-    check_image_files(instances, catalogue.path)
+    check_image_files(instances, images_of)
     logger.info("%s: %d persons; dropped: %s", path, len(instances), reasons or "nothing")
-    return PersonAnnotations(catalogue.skeleton, catalogue.category_id, instances, dropped, path)

@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cpn.data.coco_schema import describe_ids
 from cpn.data.persons import PersonInstance, PersonInstances
-from cpn.errors import UserError
+from cpn.errors import UserError, describe_ids
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
@@ -45,11 +44,17 @@ def check_image_files(instances: PersonInstances, source: Path) -> None:
         )
 
 
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Decodes a photo to (H, W, 3) uint8 RGB, in the frame of the stored pixels.
+def read_image(path: Path, *, upright: bool = False) -> npt.NDArray[np.uint8]:
+    """Decodes a photo to (H, W, 3) uint8 RGB.
 
-    An EXIF orientation is ignored, as Pillow and pycocotools do: annotations, and the width and
-    height of their file, mean the pixels as stored.
+    COCO data sets are read as stored, an EXIF orientation is ignored: their annotations, and the
+    width and height in their file, mean the stored pixels, which are what pycocotools and Pillow
+    show. A person's own photo is read upright, as every viewer shows it: a pose network has hardly
+    seen people that lie on their side.
+
+    Args:
+        path: the file.
+        upright: turn and mirror the photo as its EXIF orientation says.
 
     Raises:
         UserError: the file is missing, cut off or no readable image.
@@ -60,7 +65,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         raise UserError(f"{path}: cannot read the image: {error.strerror}") from error
     if _is_cut_off(content.data):
         raise UserError(f"{path}: the JPEG file is cut off; fetch it again or leave it out")
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image = cv2.imdecode(content, flags) if content.size else None
     except cv2.error as error:  # e.g. more pixels than OpenCV allows
@@ -71,7 +76,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def read_person_image(instance: PersonInstance) -> npt.NDArray[np.uint8]:
-    """`read_image` of a person's photo, refused if it has another size than annotated.
+    """`read_image` of an annotated person; refused if it has another size than annotated.
 
     Raises:
         UserError: as `read_image`, or the size differs.

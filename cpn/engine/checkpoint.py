@@ -5,7 +5,6 @@ Nothing here unpickles code: training states are read with `weights_only=True`.
 
 import io
 import json
-import math
 import pickle
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise_tensors
 from torch import Tensor, nn
 
-from cpn.engine.atomic import write_atomically
+from cpn.atomic import plain_json, write_atomically
 from cpn.errors import UserError
 
 MODEL_FORMAT = "cpn-model"
@@ -33,17 +32,6 @@ class ModelFile(NamedTuple):
 
     state: dict[str, Tensor]
     metadata: dict[str, Any]
-
-
-def plain_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """The same value with every non-finite float as null, which JSON has instead."""
-    if isinstance(value, Mapping):
-        return {str(key): plain_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_json(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def save_model_file(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Json]) -> None:
@@ -109,32 +97,6 @@ def _metadata(path: Path, file: Any) -> dict[str, Any]:  # noqa: ANN401 - safete
             f"{path} has model format version {version}, this program reads {FORMAT_VERSION}"
         )
     return {name: json.loads(value) for name, value in header.items()}
-
-
-def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: Path) -> None:
-    """Load `state` into `module`; every key and shape must agree.
-
-    Raises:
-        UserError: names the first five missing, unexpected and differently shaped keys.
-    """
-    own = module.state_dict()
-    problems = {
-        "missing": [key for key in own if key not in state],
-        "unexpected": [key for key in state if key not in own],
-        "shape differs": [
-            f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-            for key in own
-            if key in state and state[key].shape != own[key].shape
-        ],
-    }
-    found = [
-        f"{kind}: {', '.join(keys[:5])}{f' and {len(keys) - 5} more' if len(keys) > 5 else ''}"
-        for kind, keys in problems.items()
-        if keys
-    ]
-    if found:
-        raise UserError(f"the weights of {source} do not fit the model; {'; '.join(found)}")
-    module.load_state_dict(dict(state))
 
 
 class CheckpointStore:

@@ -1,6 +1,6 @@
 """Running a module without training it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, Self, TypeVar
 
@@ -22,7 +22,6 @@ class Batch(Protocol):
 
 
 BatchT = TypeVar("BatchT", bound=Batch)
-T = TypeVar("T")
 
 
 @contextmanager
@@ -36,21 +35,3 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
-
-
-def map_batches(
-    function: Callable[[BatchT], T],
-    batches: Iterable[BatchT],
-    *,
-    module: nn.Module,
-    device: torch.device,
-) -> Iterator[T]:
-    """Yield `function(batch)` for every batch, moved to `device`, `module` in evaluation mode.
-
-    `function` decides what runs under autocast (`Precision.autocast`): decoding should not. The
-    mode is set around each call only: a caller that stops early leaves nothing behind.
-    """
-    for batch in batches:
-        with evaluation_mode(module):
-            result = function(batch.to(device, non_blocking=True))
-        yield result

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from cpn.engine.atomic import write_atomically
-from cpn.engine.checkpoint import plain_json
+from cpn.atomic import plain_json, write_atomically
 from cpn.engine.events import EventWriter
 
 HEADLINE = ("loss", "lr", "grad_norm", "images_per_second")

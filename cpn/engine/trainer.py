@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cpn.engine.checkpoint import CheckpointStore, load_weights
+from cpn.engine.checkpoint import CheckpointStore
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.ema import ModelEma
 from cpn.engine.inference import BatchT, evaluation_mode
@@ -25,6 +25,7 @@ from cpn.engine.settings import TrainerSettings
 from cpn.engine.task import Network, TrainingTask
 from cpn.engine.tracking import NullTracker
 from cpn.errors import UserError
+from cpn.state_dict import load_weights
 
 logger = logging.getLogger(__name__)
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
+from cpn.coco.annotation_file import read_detection_file
+from cpn.coco.records import CocoDetection
 from cpn.errors import UserError
 from cpn.evaluation.coco_api import coco_statistics
 from cpn.evaluation.ground_truth import GroundTruth, read_ground_truth
-from cpn.evaluation.predictions import MAX_NAMED
-from cpn.evaluation.strict_json import convert, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -20,13 +19,6 @@ BOX_METRICS = (
     *("AP", "AP50", "AP75", "APS", "APM", "APL"),
     *("AR1", "AR10", "AR100", "ARS", "ARM", "ARL"),
 )
-
-
-class _Detection(msgspec.Struct, frozen=True):
-    image_id: int
-    category_id: int
-    bbox: list[float]
-    score: float
 
 
 def evaluate_boxes(
@@ -51,12 +43,13 @@ def evaluate_boxes(
         UserError: a record is mistyped, not finite, or of an unknown image; with its number.
     """
     truth = annotations if isinstance(annotations, GroundTruth) else read_ground_truth(annotations)
-    source, records = _read(detections)
-    _check(records, source, set(truth.image_ids))
+    source = str(detections) if isinstance(detections, Path) else "detections"
+    records = read_detection_file(detections, image_ids=truth.image_ids, annotations=truth.source)
+    _check_sizes(records, source)
     chosen = truth.restrict(image_ids=image_ids)
     images = set(chosen.image_ids)
     results = [
-        msgspec.structs.asdict(record)
+        msgspec.structs.asdict(record) | {"bbox": list(record.bbox)}  # pycocotools takes lists only
         for record in records
         if record.category_id == truth.category_id and record.image_id in images
     ]
@@ -71,24 +64,10 @@ def evaluate_boxes(
     return dict(zip(BOX_METRICS, statistics.tolist(), strict=True))
 
 
-def _read(detections: Path | Sequence[Mapping[str, Any]]) -> tuple[str, list[_Detection]]:
-    if isinstance(detections, Path):
-        return str(detections), read_json(detections, list[_Detection])
-    return "detections", convert(list(detections), list[_Detection], source="detections")
-
-
-def _check(records: Sequence[_Detection], source: str, image_ids: set[int]) -> None:
+def _check_sizes(records: Sequence[CocoDetection], source: str) -> None:
     for index, record in enumerate(records):
-        finite = np.isfinite([*record.bbox, record.score]).all()
-        if len(record.bbox) != 4 or not finite or min(record.bbox[2:]) < 0:
+        if min(record.bbox[2:]) < 0:
             raise UserError(
-                f"{source}: record {index} (image {record.image_id}): bbox {record.bbox} must be"
-                f" [x, y, width, height] and score {record.score} a number, all finite, no size"
-                " below 0"
+                f"{source}: record {index} (image {record.image_id}): bbox {list(record.bbox)} must"
+                " be [x, y, width, height] with no size below 0"
             )
-    unknown = sorted({record.image_id for record in records} - image_ids)
-    if unknown:
-        raise UserError(
-            f"{source}: {len(unknown)} image_id values are not in the annotations (first:"
-            f" {unknown[:MAX_NAMED]})"
-        )

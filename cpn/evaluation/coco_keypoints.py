@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
+from cpn.atomic import plain_json, write_json
 from cpn.errors import UserError
 from cpn.evaluation.coco_api import coco_statistics
 from cpn.evaluation.ground_truth import GroundTruth, read_ground_truth
 from cpn.evaluation.results import KeypointResult, check_results, parse_results, read_results
-from cpn.evaluation.strict_json import write_json
 from cpn.skeleton import COCO_17, skeleton_from_category
 
 logger = logging.getLogger(__name__)
@@ -131,8 +131,7 @@ def category_sigmas(truth: GroundTruth, sigmas: Sequence[float] | None = None) -
 
 def write_metrics(metrics: Mapping[str, float], path: Path) -> None:
     """Write numbers by name, atomically; NaN (no ground truth) is null, as JSON has no NaN."""
-    plain = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-    write_json(plain, path)
+    write_json(path, plain_json(metrics))
 
 
 def _check_sigmas(truth: GroundTruth, sigmas: Sequence[float]) -> None:

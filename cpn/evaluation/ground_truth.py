@@ -5,47 +5,18 @@ ignores predictions that fall on them instead of counting them as wrong.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
-import numpy as np
 
-from cpn.errors import UserError
-from cpn.evaluation.predictions import MAX_NAMED
-from cpn.evaluation.strict_json import convert, read_json
+from cpn.coco.annotation_file import CocoFile, read_annotation_file, required_area
+from cpn.coco.records import CocoAnnotation, CocoImage
+from cpn.errors import UserError, describe_ids
 
 logger = logging.getLogger(__name__)
-
-
-class _Image(msgspec.Struct, frozen=True):
-    id: int
-
-
-class _Annotation(msgspec.Struct, frozen=True):
-    id: int
-    image_id: int
-    category_id: int
-    bbox: list[float] | None = None
-    area: float | None = None
-    iscrowd: int | bool = 0
-    keypoints: list[float] | None = None
-    num_keypoints: int | None = None
-
-
-class _Category(msgspec.Struct, frozen=True):
-    id: int
-    name: str = ""
-    keypoints: list[str] | None = None
-
-
-class _CocoFile(msgspec.Struct, frozen=True):
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category]
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -107,7 +78,7 @@ class GroundTruth:
         available = set(known)
         chosen = available if wanted is None else set(wanted)
         if unknown := sorted(chosen - available):
-            raise UserError(f"{self.source}: no {what} with the ids {unknown[:MAX_NAMED]}")
+            raise UserError(f"{self.source}: no {what} with these ids: {describe_ids(unknown)}")
         return chosen
 
     def to_coco(self) -> dict[str, Any]:
@@ -140,95 +111,43 @@ def read_ground_truth(
 
     Args:
         annotations: path, or the loaded document.
-        category_id: the person category; None takes the only category that names keypoints, else
-            the one called "person", else the only one.
+        category_id: the person category; None finds it (see `person_category`).
 
     Raises:
-        UserError: with file and id, what is not a COCO document: wrong types, repeated ids,
-            unknown images, bad boxes, areas or keypoints, or an unclear person category.
+        FileNotFoundError: there is no such file.
+        UserError: as `read_annotation_file`, or a person has no area.
     """
-    if isinstance(annotations, Path):
-        source, document = str(annotations), read_json(annotations, _CocoFile)
-    else:
-        source = "annotations"
-        document = convert(dict(annotations), _CocoFile, source=source)
-    _refuse_repeated("image", (image.id for image in document.images), source)
-    _refuse_repeated("annotation", (record.id for record in document.annotations), source)
-    category = _person_category(document.categories, category_id, source)
-    records = [a for a in document.annotations if a.category_id == category.id]
-    image_ids = tuple(image.id for image in document.images)
-    _refuse_orphans(records, set(image_ids), source)
-    persons = tuple(_person(record, source) for record in records)
-    truth = GroundTruth(source, category.id, tuple(category.keypoints or ()), image_ids, persons)
-    _warn_of_miscounts(records, truth)
-    return truth
+    file = read_annotation_file(annotations, CocoFile[CocoImage], category_id=category_id)
+    records = [record for record in file.annotations if record.category_id == file.person.id]
+    persons = tuple(_person(record, file.source) for record in records)
+    _warn_of_miscounts(records, persons, file.source)
+    names = tuple(file.person.keypoints or ())
+    return GroundTruth(file.source, file.person.id, names, tuple(file.images), persons)
 
 
-def _person_category(
-    categories: list[_Category], category_id: int | None, source: str
-) -> _Category:
-    found = [c for c in categories if c.id == category_id]
-    if category_id is None:
-        found = (
-            [c for c in categories if c.keypoints]
-            or [c for c in categories if c.name == "person"]
-            or categories
-        )
-    if len(found) != 1:
-        listed = [(c.id, c.name) for c in categories]
-        wanted = "one person category" if category_id is None else f"category {category_id}"
-        raise UserError(f"{source}: expected {wanted}, the file has (id, name) {listed}")
-    return found[0]
+def _person(record: CocoAnnotation, source: str) -> Person:
+    return Person(
+        record.id,
+        record.image_id,
+        record.keypoints or [],
+        list(record.bbox),
+        required_area(record, source),
+        int(record.iscrowd),
+    )
 
 
-def _person(record: _Annotation, source: str) -> Person:
-    where = f"{source}: annotation {record.id}"
-    box = record.bbox
-    if box is None or len(box) != 4 or not np.isfinite(box).all():
-        raise UserError(f"{where}: bbox {box} must be four finite numbers [x, y, width, height]")
-    if record.area is None or not 0 <= record.area < np.inf:
-        raise UserError(f"{where}: area {record.area} must be a finite number, 0 or more")
-    keypoints = record.keypoints or []
-    if len(keypoints) % 3 or not np.isfinite(keypoints).all():
-        raise UserError(
-            f"{where}: keypoints must be finite x, y, v triples, got {len(keypoints)} numbers:"
-            f" {keypoints}"
-        )
-    if wrong := set(keypoints[2::3]) - {0, 1, 2}:
-        raise UserError(f"{where}: keypoint visibility must be 0, 1 or 2, got {sorted(wrong)}")
-    crowd = int(record.iscrowd)
-    return Person(record.id, record.image_id, keypoints, box, record.area, crowd)
-
-
-def _refuse_repeated(what: str, ids: Iterable[int], source: str) -> None:
-    repeated = [key for key, count in Counter(ids).items() if count > 1]
-    if repeated:
-        raise UserError(
-            f"{source}: {len(repeated)} {what} ids occur more than once: {repeated[:MAX_NAMED]}"
-        )
-
-
-def _refuse_orphans(records: Iterable[_Annotation], image_ids: set[int], source: str) -> None:
-    orphans = [record for record in records if record.image_id not in image_ids]
-    if orphans:
-        first = [(record.id, record.image_id) for record in orphans[:MAX_NAMED]]
-        raise UserError(
-            f"{source}: {len(orphans)} annotations are of images that the file does not list;"
-            f" first (annotation, image): {first}"
-        )
-
-
-def _warn_of_miscounts(records: Iterable[_Annotation], truth: GroundTruth) -> None:
+def _warn_of_miscounts(
+    records: Iterable[CocoAnnotation], persons: Iterable[Person], source: str
+) -> None:
     wrong = [
         record.id
-        for record, person in zip(records, truth.persons, strict=True)
+        for record, person in zip(records, persons, strict=True)
         if record.num_keypoints not in (None, person.num_keypoints)
     ]
     if wrong:
         logger.warning(
-            "%s: num_keypoints is not the number of labelled keypoints in %d annotations (first:"
-            " %s); the counted number is used",
-            truth.source,
-            len(wrong),
-            wrong[:MAX_NAMED],
+            "%s: num_keypoints is not the number of labelled keypoints in %s annotations; the"
+            " counted number is used",
+            source,
+            describe_ids(wrong),
         )

@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from cpn.atomic import write_json
+from cpn.coco.strict_json import convert, read_json
 from cpn.errors import UserError
 from cpn.evaluation.predictions import MAX_NAMED, PosePredictions, non_finite_message
-from cpn.evaluation.strict_json import convert, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def to_coco_results(
 
 def write_results(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write a results file atomically; numbers keep all their digits."""
-    write_json(list(results), path)
+    write_json(path, list(results))
 
 
 def read_results(
@@ -71,7 +72,9 @@ def read_results(
         num_keypoints: K of this category.
 
     Raises:
-        UserError: as `check_results`; also what is not JSON, or misses or mistypes a field.
+        FileNotFoundError: there is no such file.
+        UserError: as `check_results`; also what is not JSON (NaN and Infinity are not), or misses
+            or mistypes a field.
     """
     results = read_json(path, list[KeypointResult])
     check_results(

@@ -13,7 +13,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from cpn.errors import UserError
 from cpn.models.feature_body import FeatureBody
 from cpn.models.layers import initialise_weights
-from cpn.models.weights import load_weights, read_weights
+from cpn.models.weights import is_batch_counter, read_weights
+from cpn.state_dict import load_weights
 
 RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int]]] = {
     "resnet10": (BasicBlock, (1, 1, 1, 1)),
@@ -129,7 +130,8 @@ def _load(resnet: ResNet, name: str, weights: str) -> None:
     load_weights(
         resnet,
         source,
-        origin=f"{name} of torchvision" if weights == "imagenet" else weights,
+        source=f"{name} of torchvision" if weights == "imagenet" else weights,
+        may_lack=is_batch_counter,
         leftover=lambda key: key.startswith(unused),
     )
 

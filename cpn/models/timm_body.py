@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from cpn.errors import UserError
 from cpn.models.efficientnet_keys import is_efficientnet_pytorch, to_timm_keys
 from cpn.models.feature_body import ALL_LEVELS, IMAGENET_MEAN, IMAGENET_STD, FeatureBody
-from cpn.models.weights import load_weights, read_weights
+from cpn.models.weights import is_batch_counter, read_weights
+from cpn.state_dict import load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +139,8 @@ def _load(timm: ModuleType, body: nn.Module, name: str, weights: str) -> None:
     load_weights(
         body,
         _match_names(source, body.state_dict()),
-        origin=f"timm:{name}" if weights == "imagenet" else weights,
+        source=f"timm:{name}" if weights == "imagenet" else weights,
+        may_lack=is_batch_counter,
         leftover=lambda key: key in known,
     )
 

@@ -1,17 +1,16 @@
-"""Weights from files: read without unpickling code, compared with the module key by key."""
+"""Published weights from files, read without unpickling code."""
 
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from cpn.errors import UserError
 
-SHOWN_KEYS = 3
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 
@@ -61,53 +60,6 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
     return {key[strip:]: value for key, value in tensors.items()}
 
 
-def load_weights(
-    module: nn.Module,
-    source: Mapping[str, Tensor],
-    *,
-    origin: str,
-    leftover: Callable[[str], bool] = lambda _: False,
-) -> None:
-    """Copies `source` into `module` after comparing every key and shape.
-
-    BatchNorm's `num_batches_tracked` may be missing (files older than PyTorch 0.4.1 have none).
-
-    Args:
-        module: is changed.
-        source: names as in the module's state dict.
-        origin: file name for messages.
-        leftover: says of a key that the module has not whether that is expected.
-
-    Raises:
-        UserError: lists missing, unexpected and wrong-shape keys.
-    """
-    target = module.state_dict()
-    missing = [key for key in target if key not in source and not _is_counter(key)]
-    unexpected = [key for key in source if key not in target and not leftover(key)]
-    wrong_shape = [
-        f"{key} {tuple(source[key].shape)} for {tuple(value.shape)}"
-        for key, value in target.items()
-        if key in source and source[key].shape != value.shape
-    ]
-    problems = [
-        f"{len(keys)} {name} ({_first(keys)})"
-        for name, keys in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of wrong shape", wrong_shape),
-        )
-        if keys
-    ]
-    if problems:
-        raise UserError(f"{origin}: weights do not fit the network: {', '.join(problems)}")
-    module.load_state_dict({key: source.get(key, value) for key, value in target.items()})
-
-
-def _is_counter(key: str) -> bool:
+def is_batch_counter(key: str) -> bool:
+    """Whether it is BatchNorm's `num_batches_tracked`: files older than PyTorch 0.4.1 have none."""
     return key.endswith("num_batches_tracked")
-
-
-def _first(keys: Iterable[str]) -> str:
-    names = list(keys)
-    dots = ", ..." if len(names) > SHOWN_KEYS else ""
-    return ", ".join(names[:SHOWN_KEYS]) + dots

@@ -9,15 +9,14 @@ from typing import Any, TypeVar
 import torch
 from pydantic import BaseModel
 
+from cpn.atomic import plain_json, write_json
 from cpn.build import load_model_with_metadata
 from cpn.config.schema import EvaluateConfig, SplitConfig, TrainConfig
-from cpn.engine.checkpoint import plain_json
 from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.precision import Precision
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
 from cpn.evaluation import score_results_file, write_metrics, write_results
-from cpn.evaluation.strict_json import write_json
 from cpn.tasks.pose_evaluation import (
     PoseEvaluation,
     PoseScorer,
@@ -129,7 +128,7 @@ def _report(
         for name, numbers in sliced.items():
             logger.info("%s=%s\n%s", config.group_by, name, format_metrics(numbers))
         document |= {"group_by": config.group_by, "groups": sliced}
-    write_json(plain_json(document), out)
+    write_json(out, plain_json(document))
     write_results(evaluation.results, results)
     logger.info("written: %s, %s", out, results)
 

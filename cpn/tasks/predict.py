@@ -1,21 +1,29 @@
 """Photos in, keypoints and pictures out."""
 
-import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
 import cv2
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from cpn.atomic import write_atomically, write_json
+from cpn.coco.annotation_file import person_category
+from cpn.coco.records import (
+    Box,
+    CocoBox,
+    CocoCategory,
+    CocoImage,
+    PixelCount,
+    unusable_reason,
+)
+from cpn.coco.strict_json import read_json
 from cpn.config.schema import PredictConfig
-from cpn.data.coco_schema import Box, decode_json_file, unusable_reason
 from cpn.data.image_files import read_image
-from cpn.engine.atomic import write_atomically
 from cpn.errors import UserError
 from cpn.geometry.boxes import xywh_to_xyxy
 from cpn.predictor import Poses, Predictor
@@ -27,40 +35,41 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 Image = npt.NDArray[np.uint8]
 
 
-class _Image(msgspec.Struct):
-    id: int
+class _Photo(CocoImage, frozen=True):
     file_name: str
+    width: PixelCount | None = None
+    height: PixelCount | None = None
 
 
-class _Category(msgspec.Struct):
-    id: int
-    name: str = ""
-    keypoints: list[str] = []
+class _BoxFile(msgspec.Struct, frozen=True):
+    images: list[_Photo]
+    annotations: list[CocoBox]
+    categories: list[CocoCategory] = []
 
 
-class _Annotation(msgspec.Struct):
-    image_id: int
-    category_id: int
-    bbox: Box
-    iscrowd: int = 0
+class PhotoBoxes(NamedTuple):
+    """The people of one photo.
 
+    Attributes:
+        boxes_xyxy: (N, 4) edge frame.
+        size_hw: (height, width) of the photo that the boxes were drawn on, where the file says it.
+    """
 
-class _BoxFile(msgspec.Struct):
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category] = []
+    boxes_xyxy: npt.NDArray[np.float64]
+    size_hw: tuple[int, int] | None
 
 
 def predict(config: PredictConfig) -> Path:
     """Writes `predictions.json` and a picture with skeletons per photo.
 
-    The picture of `a.jpg` is `pictures/a.jpg.png`.
+    The picture of `a.jpg` is `pictures/a.jpg.png`. Photos are read upright (see `read_photo`).
 
     Returns:
         The path of `predictions.json`: one record per person with file_name, bbox (xywh),
         keypoints ([x, y, score] * K, pixel-index frame) and score.
 
     Raises:
+        FileNotFoundError: there is no such checkpoint or box file.
         UserError: no image at the source, an unreadable image, boxes that fit no image, or
             predictions that are not finite.
     """
@@ -69,21 +78,45 @@ def predict(config: PredictConfig) -> Path:
     )
     source = Path(config.source)
     paths = find_images(source)
-    boxes = read_boxes(Path(config.boxes), source, paths) if config.boxes else None
+    people = read_boxes(Path(config.boxes), source, paths) if config.boxes else {}
     out = Path(config.out)
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []
     for path in paths:
-        image = read_image(path)
-        poses = predictor(image, None if boxes is None else boxes[path])
+        given = people.get(path)
+        image = read_photo(path, None if given is None else given.size_hw)
+        poses = predictor(image, None if given is None else given.boxes_xyxy)
         records += to_records(path, poses)
         shown = np.where(poses.scores >= config.keypoint_threshold, poses.scores, 0.0)
         picture = draw_skeletons(image, poses.keypoints, shown, predictor.skeleton)
         _write_picture(out / "pictures" / f"{path.name}.png", picture)
     written = out / "predictions.json"
-    write_atomically(written, json.dumps(records, allow_nan=False).encode())
+    write_json(written, records)
     logger.info("%d people in %d photos: %s, %s", len(records), len(paths), written, out)
     return written
+
+
+def read_photo(path: Path, boxes_size_hw: tuple[int, int] | None) -> Image:
+    """A photo (H, W, 3) RGB, upright by its EXIF orientation.
+
+    Only where the size that goes with its boxes is that of the stored pixels, the boxes are of
+    these, as in COCO's files: the photo is then left as stored, with a warning.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    upright = read_image(path, upright=True)
+    if boxes_size_hw in {None, upright.shape[:2]}:
+        return upright
+    stored = read_image(path)
+    if stored.shape[:2] != boxes_size_hw:
+        return upright
+    logger.warning(
+        "%s: its boxes are for the stored pixels, before the EXIF orientation, so it is not turned "
+        "upright; people that lie on their side are found badly",
+        path,
+    )
+    return stored
 
 
 def find_images(source: Path) -> list[Path]:
@@ -98,10 +131,8 @@ def find_images(source: Path) -> list[Path]:
     return found
 
 
-def read_boxes(
-    file: Path, source: Path, paths: Sequence[Path]
-) -> dict[Path, npt.NDArray[np.float64]]:
-    """The person boxes (N, 4) xyxy of each photo; a photo without boxes gets none.
+def read_boxes(file: Path, source: Path, paths: Sequence[Path]) -> dict[Path, PhotoBoxes]:
+    """The person boxes of each photo; a photo without boxes gets none.
 
     A photo is the JSON's image whose file_name is its path below `source`, else the one with its
     base name. Other categories, crowds and boxes without area are left out and counted.
@@ -111,26 +142,21 @@ def read_boxes(
         UserError: not a COCO JSON with one person category, none of its images is among the
             photos, or a photo may be several of its images.
     """
-    content = decode_json_file(file, _BoxFile)
+    content = read_json(file, _BoxFile)
     grouped = _usable_boxes(file, content)
-    matched = {path: _image_of(path, source, file, content.images) for path in paths}
-    if all(image is None for image in matched.values()):
+    matched = _match(paths, source, file, content.images)
+    if not matched:
         raise UserError(f"boxes={file}: none of its images is among the {len(paths)} given")
-    return {
-        path: xywh_to_xyxy(
-            np.array(grouped[image.id] if image else [], dtype=np.float64).reshape(-1, 4)
-        )
-        for path, image in matched.items()
-    }
+    return {path: _photo_boxes(matched.get(path), grouped) for path in paths}
 
 
 def _usable_boxes(file: Path, content: _BoxFile) -> dict[int, list[Box]]:
     """Boxes xywh by image id."""
-    person = _person_category(file, content)
+    person_id = _person_id(file, content)
     grouped: dict[int, list[Box]] = defaultdict(list)
     dropped: Counter[str] = Counter()
     for record in content.annotations:
-        if reason := unusable_reason(record, person):
+        if reason := unusable_reason(record, person_id):
             dropped[reason] += 1
         else:
             grouped[record.image_id].append(record.bbox)
@@ -140,36 +166,43 @@ def _usable_boxes(file: Path, content: _BoxFile) -> dict[int, list[Box]]:
     return grouped
 
 
-def _person_category(file: Path, content: _BoxFile) -> int | None:
-    """The one called person, else the only one with keypoints, else the only one at all."""
+def _person_id(file: Path, content: _BoxFile) -> int | None:
+    """The person category; a file without categories has those that its boxes use."""
     used = sorted({record.category_id for record in content.annotations})
-    known = content.categories or [_Category(category_id) for category_id in used]
-    named = [category for category in known if category.name == "person"]
-    with_keypoints = [category for category in known if category.keypoints]
-    for candidates in (named, with_keypoints, known):
-        if len(candidates) == 1:
-            return candidates[0].id
-    if not known:
-        return None
-    listed = [(category.id, category.name) for category in known]
-    raise UserError(
-        f"boxes={file}: which category is the person is unclear among (id, name) {listed}; "
-        "call one of them 'person' in 'categories'"
-    )
+    known = content.categories or [CocoCategory(category_id) for category_id in used]
+    return person_category(known, f"boxes={file}", with_keypoints=False).id if known else None
 
 
-def _image_of(path: Path, source: Path, file: Path, images: Sequence[_Image]) -> _Image | None:
-    """The JSON's image that a photo is."""
-    relative = path.relative_to(source) if path != source else Path(path.name)
-    exact = [image for image in images if Path(image.file_name) == relative]
-    found = exact or [image for image in images if Path(image.file_name).name == path.name]
-    if len(found) > 1:
-        names = [image.file_name for image in found[:5]]
-        raise UserError(
-            f"boxes={file}: {path} may be any of its {len(found)} images {names}; set source to "
-            "the folder that their file_name is relative to, or leave one of them in the JSON"
-        )
-    return found[0] if found else None
+def _match(
+    paths: Sequence[Path], source: Path, file: Path, images: Sequence[_Photo]
+) -> dict[Path, _Photo]:
+    """The JSON's image that each photo is; photos that it does not have are left out."""
+    by_path: dict[PurePath, list[_Photo]] = defaultdict(list)
+    by_name: dict[str, list[_Photo]] = defaultdict(list)
+    for image in images:
+        file_name = PurePath(image.file_name)
+        by_path[file_name].append(image)
+        by_name[file_name.name].append(image)
+    matched = {}
+    for path in paths:
+        relative = path.relative_to(source) if path != source else PurePath(path.name)
+        found = by_path.get(relative) or by_name.get(path.name, [])
+        if len(found) > 1:
+            names = [image.file_name for image in found[:5]]
+            raise UserError(
+                f"boxes={file}: {path} may be any of its {len(found)} images {names}; set source "
+                "to the folder that their file_name is relative to, or leave one of them in the "
+                "JSON"
+            )
+        if found:
+            matched[path] = found[0]
+    return matched
+
+
+def _photo_boxes(photo: _Photo | None, grouped: Mapping[int, list[Box]]) -> PhotoBoxes:
+    boxes_xywh = np.array(grouped.get(photo.id, []) if photo else [], dtype=np.float64)
+    size_hw = (photo.height, photo.width) if photo and photo.height and photo.width else None
+    return PhotoBoxes(xywh_to_xyxy(boxes_xywh.reshape(-1, 4)), size_hw)
 
 
 def to_records(path: Path, poses: Poses) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from cpn.atomic import write_atomically
 from cpn.config.schema import TrainConfig
-from cpn.engine.atomic import write_atomically
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError, os_error_text
 

@@ -1,4 +1,5 @@
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import pytest
 from cpn.data.annotations import read_person_annotations
 from cpn.data.image_files import read_image, read_person_image
 from cpn.errors import UserError
-from tests.conftest import TinyCoco
+from tests.conftest import TinyCoco, with_exif_orientation
 
 
 def _photo(height: int = 40, width: int = 60) -> npt.NDArray[np.uint8]:
@@ -21,14 +22,6 @@ def _photo(height: int = 40, width: int = 60) -> npt.NDArray[np.uint8]:
 def _write(path: Path, image_rgb: npt.NDArray[np.uint8]) -> Path:
     assert cv2.imwrite(str(path), cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
     return path
-
-
-def _with_exif_orientation(jpeg: bytes, orientation: int, thumbnail: bytes = b"") -> bytes:
-    """Puts an APP1 segment with one tag (and a thumbnail) behind the start marker."""
-    tag = b"\x01\x12\x00\x03\x00\x00\x00\x01" + bytes([0, orientation, 0, 0])
-    tiff = b"MM\x00\x2a\x00\x00\x00\x08" + b"\x00\x01" + tag + b"\x00\x00\x00\x00" + thumbnail
-    body = b"Exif\x00\x00" + tiff
-    return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
 
 
 def test_decodes_to_rgb(tmp_path: Path) -> None:
@@ -43,21 +36,27 @@ def test_grey_and_alpha_become_rgb(tmp_path: Path, channels: int) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.full((8, 9, 3), 90))
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_ignored(tmp_path: Path, orientation: int) -> None:
+# What each EXIF orientation (TIFF 6.0, tag 274) asks a viewer to do with the stored pixels.
+UPRIGHT: dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]] = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: np.rot90(stored, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_counts_for_a_user_s_photo_only(tmp_path: Path, orientation: int) -> None:
     plain = _write(tmp_path / "plain.jpg", _photo())
     turned = tmp_path / "turned.jpg"
-    turned.write_bytes(_with_exif_orientation(plain.read_bytes(), orientation))
-    np.testing.assert_array_equal(read_image(turned), read_image(plain))
-
-
-def test_the_exif_header_of_that_test_works(tmp_path: Path) -> None:
-    path = tmp_path / "turned.jpg"
-    plain = _write(tmp_path / "plain.jpg", _photo())
-    path.write_bytes(_with_exif_orientation(plain.read_bytes(), 6))
-    turned = cv2.imread(str(path))
-    assert turned is not None
-    assert turned.shape == (60, 40, 3)
+    turned.write_bytes(with_exif_orientation(plain.read_bytes(), orientation))
+    stored = read_image(plain)
+    np.testing.assert_array_equal(read_image(turned), stored)
+    np.testing.assert_array_equal(read_image(turned, upright=True), UPRIGHT[orientation](stored))
 
 
 def test_every_truncation_of_a_jpeg_is_refused(tmp_path: Path) -> None:
@@ -75,7 +74,7 @@ def test_truncation_behind_a_thumbnail_is_refused(tmp_path: Path) -> None:
     whole = _write(tmp_path / "whole.jpg", noise).read_bytes()
     thumbnail = _write(tmp_path / "small.jpg", noise[:8, :8]).read_bytes()
     cut = tmp_path / "cut.jpg"
-    cut.write_bytes(_with_exif_orientation(whole, 1, thumbnail)[:-500])
+    cut.write_bytes(with_exif_orientation(whole, 1, thumbnail)[:-500])
     with pytest.raises(UserError, match="cut off"):
         read_image(cut)
 
@@ -115,3 +114,14 @@ def test_size_must_be_the_annotated_one(tiny_coco: TinyCoco) -> None:
     with pytest.raises(UserError, match=message):
         read_person_image(people.instances[0])
     assert read_person_image(people.instances[1]).shape == (48, 64, 3)
+
+
+def test_annotated_photos_are_read_as_stored(tiny_coco: TinyCoco) -> None:
+    photo = _write(tiny_coco.images / "turned.jpg", _photo(48, 64))
+    stored = read_image(photo)
+    photo.write_bytes(with_exif_orientation(photo.read_bytes(), 6))
+    document = tiny_coco.read()
+    document["images"][0]["file_name"] = "turned.jpg"
+    tiny_coco.write(document)
+    people = read_person_annotations(tiny_coco.annotations, tiny_coco.images)
+    np.testing.assert_array_equal(read_person_image(people.instances[0]), stored)

@@ -1,4 +1,3 @@
-import json
 import os
 from collections import OrderedDict
 from pathlib import Path
@@ -10,15 +9,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from cpn.engine.atomic import write_atomically
 from cpn.engine.checkpoint import (
     CheckpointStore,
     load_model_file,
     load_model_metadata,
-    load_weights,
     save_model_file,
 )
 from cpn.errors import UserError
+from cpn.state_dict import load_weights
 
 
 def test_model_file_round_trip(tmp_path: Path) -> None:
@@ -77,17 +75,6 @@ def test_truncated_model_file(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"model.safetensors is not a readable safetensors file"):
         load_model_file(path)
-
-
-def test_weights_that_do_not_fit(tmp_path: Path) -> None:
-    network = nn.Linear(2, 3)
-    state = {"weight": torch.zeros(3, 4)} | {f"extra{i}": torch.zeros(1) for i in range(7)}
-    message = (
-        r"the weights of a\.pth do not fit the model; missing: bias; unexpected: extra0, extra1, "
-        r"extra2, extra3, extra4 and 2 more; shape differs: weight \(3, 4\) instead of \(3, 2\)"
-    )
-    with pytest.raises(UserError, match=message):
-        load_weights(network, state, source=Path("a.pth"))
 
 
 def test_state_round_trip(tmp_path: Path) -> None:
@@ -178,50 +165,3 @@ def test_metadata_is_read_without_the_weights(tmp_path: Path) -> None:
     assert load_model_metadata(path) == load_model_file(path).metadata == {"metrics": {"AP": 0.5}}
     with pytest.raises(FileNotFoundError, match="no model file at"):
         load_model_metadata(tmp_path / "none.safetensors")
-
-
-def test_failed_write_names_the_file(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    with pytest.raises(NotADirectoryError) as caught:
-        write_atomically(file / "x.json", b"")
-    assert caught.value.filename == str(file)
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    with pytest.raises(OSError, match="directory") as failed:
-        write_atomically(folder, b"")
-    assert failed.value.filename == str(folder)
-
-
-def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "metrics.json"
-    write_atomically(path, json.dumps(1).encode())
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"newer")
-    assert path.read_bytes() == b"1"
-    assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
-
-
-def test_file_is_synced_before_it_is_renamed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    events: list[str] = []
-    sync, rename = os.fsync, Path.replace
-
-    def noted_sync(descriptor: int) -> None:
-        events.append("sync")
-        sync(descriptor)
-
-    def noted_rename(path: Path, target: Path) -> Path:
-        events.append("rename")
-        return rename(path, target)
-
-    monkeypatch.setattr(os, "fsync", noted_sync)
-    monkeypatch.setattr(Path, "replace", noted_rename)
-    write_atomically(tmp_path / "a", b"1")
-    assert events == ["sync", "rename", "sync"]

@@ -1,7 +1,3 @@
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +6,15 @@ import torch
 
 from cpn.engine.distributed import DistributedContext, distributed_context, select_device
 from cpn.errors import UserError
-
-HERE = Path(__file__).parent
+from tests.ranks import run_ranks
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The reports of two gloo processes (see two_ranks.py)."""
     folder = tmp_path_factory.mktemp("ranks")
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        str(HERE / "two_ranks.py"),
-        str(HERE / "conftest.py"),
-        str(folder),
-    ]
-    root = str(HERE.parents[1])
-    processes = [
-        subprocess.Popen(
-            command,
-            env=os.environ
-            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "PYTHONPATH": root},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
-    return [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in range(2)]
+    script = Path(__file__).with_name("two_ranks.py")
+    return [outcome.report for outcome in run_ranks(script, folder)]
 
 
 def test_helpers_on_two_ranks(ranks: list[dict[str, Any]]) -> None:

@@ -1,10 +1,5 @@
-"""What one of two ranks does for test_distributed.py: `python two_ranks.py CONFTEST FOLDER`.
+"""What one of two ranks does for test_distributed.py: `python two_ranks.py FOLDER`."""
 
-Its figures go to FOLDER/rank_<n>.json.
-"""
-
-import importlib.util
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +10,8 @@ from torch import Tensor
 
 from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.trainer import NonFiniteError
-
-
-def load_tiny_task(conftest: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("tiny_task", conftest)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["tiny_task"] = module
-    spec.loader.exec_module(module)
-    return module
+from tests.engine.conftest import tiny_run
+from tests.ranks import write_report
 
 
 def helpers(context: DistributedContext) -> dict[str, Any]:
@@ -46,11 +33,11 @@ def digest(state: dict[str, Tensor]) -> float:
     return float(sum(value.double().abs().sum() for value in state.values()))
 
 
-def curves(tiny: Any, context: DistributedContext, folder: Path) -> dict[str, Any]:
+def curves(context: DistributedContext, folder: Path) -> dict[str, Any]:
     """Loss curves over 20 steps, with one and with two micro-batches per step."""
     found: dict[str, Any] = {}
     for accumulate in (1, 2):
-        run = tiny.tiny_run(
+        run = tiny_run(
             folder / f"accumulate_{accumulate}",
             context=context,
             global_batch=4,
@@ -66,13 +53,13 @@ def curves(tiny: Any, context: DistributedContext, folder: Path) -> dict[str, An
     return found
 
 
-def resumed(tiny: Any, context: DistributedContext, folder: Path) -> dict[str, Any]:
+def resumed(context: DistributedContext, folder: Path) -> dict[str, Any]:
     """Four epochs with dropout and BatchNorm, at once and in two parts."""
-    options = {"context": context, "dropout": 0.5, "ema_decay": 0.9}
-    whole = tiny.tiny_run(folder / "whole", epochs=4, **options)
+    options: dict[str, Any] = {"context": context, "dropout": 0.5, "ema_decay": 0.9}
+    whole = tiny_run(folder / "whole", epochs=4, **options)
     whole.trainer.fit()
-    tiny.tiny_run(folder / "parts", epochs=2, **options).trainer.fit()
-    second = tiny.tiny_run(folder / "parts", epochs=4, **options)
+    tiny_run(folder / "parts", epochs=2, **options).trainer.fit()
+    second = tiny_run(folder / "parts", epochs=4, **options)
     assert second.trainer.restore()
     second.trainer.fit()
     states = [run.trainer.final_module.state_dict() for run in (whole, second)]
@@ -85,10 +72,11 @@ def resumed(tiny: Any, context: DistributedContext, folder: Path) -> dict[str, A
     }
 
 
-def diverged(tiny: Any, context: DistributedContext, folder: Path) -> dict[str, Any]:
+def diverged(context: DistributedContext, folder: Path) -> dict[str, Any]:
     """Rank 1's loss is NaN at step 3, but not its gradient: rank 0 has to be told."""
-    run = tiny.tiny_run(folder / "nan", context=context, epochs=1)
-    healthy, calls = run.trainer.task.loss, []
+    run = tiny_run(folder / "nan", context=context, epochs=1)
+    healthy: Any = run.trainer.task.loss
+    calls: list[Any] = []
 
     def failing(network: Any, batch: Any) -> Any:
         calls.append(batch)
@@ -104,19 +92,18 @@ def diverged(tiny: Any, context: DistributedContext, folder: Path) -> dict[str, 
     return {"message": "no error"}
 
 
-def main(conftest: Path, folder: Path) -> None:
+def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    tiny = load_tiny_task(conftest)
     address = f"file://{folder / 'rendezvous'}"
     with distributed_context("cpu", timeout_seconds=30, init_method=address) as context:
         report = {
             "helpers": helpers(context),
-            "curves": curves(tiny, context, folder),
-            "resumed": resumed(tiny, context, folder),
-            "diverged": diverged(tiny, context, folder),
+            "curves": curves(context, folder),
+            "resumed": resumed(context, folder),
+            "diverged": diverged(context, folder),
         }
-        (folder / f"rank_{context.rank}.json").write_text(json.dumps(report))
+        write_report(folder, report)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

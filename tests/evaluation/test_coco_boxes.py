@@ -70,12 +70,12 @@ def test_no_person_detection_is_zero_with_a_warning(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"score": math.nan}, r"detections: record 1 \(image 7\): .*score nan a number"),
-        ({"bbox": [1.0, 2.0, -3.0, 3.0]}, r"record 1 .*no size below 0"),
-        ({"bbox": [1.0, 2.0, math.inf, 3.0]}, r"record 1 .*bbox .*inf"),
-        ({"bbox": [1.0, 2.0, 3.0]}, r"record 1 .*must be \[x, y, width, height\]"),
-        ({"image_id": 8}, r"1 image_id values are not in the annotations \(first: \[8\]\)"),
-        ({"score": "1"}, r"detections: at \[1\]\.score: Expected `float`.*'1'"),
+        ({"score": math.nan}, r"detections: at \[1\]\.score \(image_id 7\): not a finite number"),
+        ({"bbox": [1.0, 2.0, -3.0, 3.0]}, r"record 1 \(image 7\): bbox .* no size below 0"),
+        ({"bbox": [1.0, 2.0, math.inf, 3.0]}, r"at \[1\]\.bbox\[2\] .*: not a finite number"),
+        ({"bbox": [1.0, 2.0, 3.0]}, r"at \[1\]\.bbox .*: Expected `array` of length 4"),
+        ({"image_id": 8}, r"detections: image ids not in annotations: 1 \(8\)"),
+        ({"score": "1"}, r"detections: at \[1\]\.score \(image_id 7\): Expected `float`.*'1'"),
     ],
 )
 def test_bad_detections_are_refused(

@@ -128,9 +128,17 @@ def test_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
     assert backbone.std == (0.229, 0.224, 0.225)
 
 
+def test_weights_from_before_batch_counters(tmp_path: Path) -> None:
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    torch.save(old, tmp_path / "old.pth")
+    backbone = create_backbone("resnet18", weights=str(tmp_path / "old.pth"))
+    assert torch.equal(backbone.body.get_parameter("conv1.weight"), state["conv1.weight"])
+
+
 def test_weights_of_another_depth_are_refused(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "r18.pth")
-    with pytest.raises(UserError, match=r"r18\.pth: weights do not fit .* missing \(layer1\.2\."):
+    with pytest.raises(UserError, match=r"r18\.pth do not fit .* missing: layer1\.2\."):
         create_backbone("resnet34", weights=str(tmp_path / "r18.pth"))
 
 

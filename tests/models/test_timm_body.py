@@ -61,9 +61,17 @@ def test_unexpected_keys_are_listed(timm: Any, tmp_path: Path) -> None:
     del state["layer1.0.conv1.weight"]
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(
-        UserError, match=r"1 missing \(layer1\.0\.conv1\.weight\), 1 unexpected \(strange\.weight\)"
+        UserError, match=r"missing: layer1\.0\.conv1\.weight; unexpected: strange\.weight$"
     ):
         create_backbone("timm:resnet18", weights=str(tmp_path / "w.pth"))
+
+
+def test_weights_from_before_batch_counters(timm: Any, tmp_path: Path) -> None:
+    state = timm.create_model("resnet18").state_dict()
+    old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    torch.save(old, tmp_path / "old.pth")
+    backbone = create_backbone("timm:resnet18", weights=str(tmp_path / "old.pth"))
+    assert torch.equal(backbone.body.get_parameter("conv1.weight"), state["conv1.weight"])
 
 
 def _old_names(state: dict[str, Tensor], depths: list[int]) -> dict[str, Tensor]:

@@ -153,6 +153,8 @@ def test_other_keypoints_than_the_models_are_refused(
     document = tiny_coco.read()
     category = document["categories"][0]
     category["keypoints"] = change(category["keypoints"])
+    for person in document["annotations"]:
+        person["keypoints"] = (person["keypoints"] + [0, 0, 0])[: 3 * len(category["keypoints"])]
     tiny_coco.write(document)
     with pytest.raises(UserError, match=f"tiny.json: {difference}"):
         evaluate(evaluate_config(checkpoint=str(checkpoint)))

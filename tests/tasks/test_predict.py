@@ -14,8 +14,9 @@ from cpn.config.schema import PredictConfig, TrainConfig
 from cpn.data.image_files import read_image
 from cpn.errors import UserError
 from cpn.predictor import Poses
-from cpn.tasks.predict import predict, read_boxes, to_records
+from cpn.tasks.predict import predict, read_boxes, read_photo, to_records
 from cpn.tasks.train import train
+from tests.conftest import with_exif_orientation
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -106,10 +107,16 @@ def test_boxes_of_other_photos_are_refused(
 
 
 def box_file(
-    folder: Path, names: list[str], annotations: list[dict[str, Any]], **more: Any
+    folder: Path,
+    names: list[str],
+    annotations: list[dict[str, Any]],
+    *,
+    size_wh: tuple[int, int] | None = None,
+    **more: Any,
 ) -> Path:
-    """A COCO JSON with images 1, 2, ... of these names."""
-    images = [{"id": index, "file_name": name} for index, name in enumerate(names, 1)]
+    """A COCO JSON with images 1, 2, ... of these names, of that size where it is given."""
+    size = dict(zip(("width", "height"), size_wh, strict=True)) if size_wh else {}
+    images = [{"id": index, "file_name": name, **size} for index, name in enumerate(names, 1)]
     path = folder / "boxes.json"
     path.write_text(json.dumps({"images": images, "annotations": annotations, **more}))
     return path
@@ -128,7 +135,7 @@ def test_only_usable_boxes_of_persons_are_kept(
     file = box_file(tmp_path, ["a.jpg"], records, categories=categories)
     with caplog.at_level("INFO"):
         found = read_boxes(file, tmp_path, [tmp_path / "a.jpg"])
-    assert found[tmp_path / "a.jpg"].tolist() == [[1, 0, 11, 20]]
+    assert found[tmp_path / "a.jpg"].boxes_xyxy.tolist() == [[1, 0, 11, 20]]
     assert (
         "1 person boxes; dropped: 2 x box without area, 1 x crowd, 1 x other category"
         in caplog.text
@@ -147,7 +154,7 @@ def test_the_person_category(tmp_path: Path, categories: Any, person: int) -> No
     records = [box(1, 1, width=1), box(1, 2, width=2)]
     file = box_file(tmp_path, ["a.jpg"], records, categories=categories)
     found = read_boxes(file, tmp_path, [tmp_path / "a.jpg"])[tmp_path / "a.jpg"]
-    assert found.tolist() == [[1, 0, 1 + person, 20]]
+    assert found.boxes_xyxy.tolist() == [[1, 0, 1 + person, 20]]
 
 
 @pytest.mark.parametrize("categories", [[], [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]])
@@ -162,8 +169,9 @@ def test_photos_are_matched_by_path_before_base_name(tmp_path: Path) -> None:
     file = box_file(tmp_path, names, [box(1), box(2), box(3)])
     paths = [tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / "c.jpg"]
     found = read_boxes(file, tmp_path, paths)
-    assert [found[path][:, 0].tolist() for path in paths] == [[2], [3], []]
-    assert read_boxes(file, paths[1], [paths[1]])[paths[1]][:, 0].tolist() == [3]
+    assert [found[path].boxes_xyxy[:, 0].tolist() for path in paths] == [[2], [3], []]
+    alone = read_boxes(file, paths[1], [paths[1]])[paths[1]]
+    assert alone.boxes_xyxy[:, 0].tolist() == [3]
 
 
 def test_ambiguous_base_names_are_refused(tmp_path: Path) -> None:
@@ -197,6 +205,54 @@ def test_photos_of_one_stem_have_a_picture_each(checkpoint: Path, tmp_path: Path
         picture = cv2.imread(str(out / "pictures" / f"{name}.png"))
         assert picture is not None
         assert picture.shape == (size, size, 3)
+
+
+@pytest.fixture
+def sideways(tmp_path: Path) -> Path:
+    """A photo that is stored lying (64 x 48) and shown standing (48 x 64), its left edge white."""
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[-16:] = 255  # EXIF orientation 6: turn clockwise, so the bottom becomes the left
+    path = tmp_path / "photos" / "phone.jpg"
+    path.parent.mkdir()
+    assert cv2.imwrite(str(path), stored)
+    path.write_bytes(with_exif_orientation(path.read_bytes(), 6))
+    return path
+
+
+def test_a_photo_is_predicted_and_drawn_upright(checkpoint: Path, sideways: Path) -> None:
+    written = predict(predict_config(checkpoint, source=str(sideways), keypoint_threshold=1.0))
+    (record,) = json.loads(written.read_text())
+    assert record["bbox"] == [0, 0, 48, 64]
+    picture = cv2.imread(str(written.parent / "pictures" / "phone.jpg.png"))
+    assert picture is not None
+    assert picture.shape == (64, 48, 3)
+    assert picture[:, :12].min() > 200
+    assert picture[:, 20:].max() < 50
+
+
+@pytest.mark.parametrize(
+    ("size_wh", "is_upright"), [(None, True), ((48, 64), True), ((64, 48), False), ((9, 9), True)]
+)
+def test_boxes_of_the_stored_pixels_keep_the_photo_as_stored(
+    sideways: Path,
+    size_wh: tuple[int, int] | None,
+    is_upright: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file = box_file(sideways.parent, ["phone.jpg"], [box(1)], size_wh=size_wh)
+    boxes = read_boxes(file, sideways, [sideways])[sideways]
+    with caplog.at_level("WARNING"):
+        photo = read_photo(sideways, boxes.size_hw)
+    assert photo.shape == ((64, 48, 3) if is_upright else (48, 64, 3))
+    assert ("phone.jpg: its boxes are for the stored pixels" in caplog.text) != is_upright
+
+
+def test_the_box_file_decides_in_prediction(checkpoint: Path, sideways: Path) -> None:
+    file = box_file(sideways.parent, ["phone.jpg"], [box(1)], size_wh=(64, 48))
+    out = predict(predict_config(checkpoint, source=str(sideways), boxes=str(file))).parent
+    picture = cv2.imread(str(out / "pictures" / "phone.jpg.png"))
+    assert picture is not None
+    assert picture.shape == (48, 64, 3)
 
 
 def test_poses_that_are_not_finite_are_refused() -> None:

@@ -1,12 +1,10 @@
 """One of two ranks for test_two_ranks.py: `python two_ranks.py FOLDER`, as torchrun would start it.
 
-FOLDER/task.json has a training config and a list of evaluation configs; the figures go to
-FOLDER/rank_<n>.json.
+FOLDER/task.json has a training config and a list of evaluation configs.
 """
 
 import itertools
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from cpn.config.validation import validate_plain
 from cpn.errors import UserError
 from cpn.tasks.evaluate import evaluate
 from cpn.tasks.train import train
+from tests.ranks import write_report
 
 
 def meet_in_files(folder: Path) -> None:
@@ -52,7 +51,7 @@ def main(folder: Path) -> None:
         "evaluate": [evaluate(validate_plain(each, EvaluateConfig)) for each in task["evaluate"]],
         "refused": refusal(config),
     }
-    (folder / f"rank_{os.environ['RANK']}.json").write_text(json.dumps(report))
+    write_report(folder, report)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
-"""Files that are either complete or absent."""
+"""Files that are either complete or absent, and JSON that every parser reads."""
 
 import errno
+import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -26,6 +30,27 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write a JSON file with `write_atomically`; numbers keep all their digits.
+
+    Raises:
+        ValueError: a number is NaN or infinite (see `plain_json`); nothing is written.
+        OSError: as `write_atomically`.
+    """
+    write_atomically(path, json.dumps(document, allow_nan=False).encode())
+
+
+def plain_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The same value with every non-finite float as null, which JSON has instead."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _write(path: Path, content: bytes) -> None:

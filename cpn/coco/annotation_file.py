@@ -1,0 +1,200 @@
+"""COCO annotation and detection files: what one record cannot show, and who the person is."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from cpn.coco.records import CocoAnnotation, CocoCategory, CocoDetection, CocoImage
+from cpn.coco.strict_json import convert, read_json
+from cpn.errors import UserError, describe_ids
+
+ImageT = TypeVar("ImageT", bound=CocoImage)
+
+
+class CocoFile(msgspec.Struct, Generic[ImageT], frozen=True):
+    """A COCO annotation file as it stands, with what its reader needs of an image."""
+
+    images: list[ImageT]
+    annotations: list[CocoAnnotation]
+    categories: list[CocoCategory]
+
+
+@dataclass(frozen=True)
+class AnnotationFile(Generic[ImageT]):
+    """A checked COCO annotation file.
+
+    Attributes:
+        source: the file, for messages.
+        person: the person category; it may name no keypoints.
+        images: by id, in the file's order.
+        annotations: of all categories, in the file's order.
+    """
+
+    source: str
+    person: CocoCategory
+    images: dict[int, ImageT]
+    annotations: list[CocoAnnotation]
+
+
+def read_annotation_file(
+    source: Path | Mapping[str, Any],
+    kind: type[CocoFile[ImageT]],
+    *,
+    category_id: int | None = None,
+) -> AnnotationFile[ImageT]:
+    """Read and check a COCO annotation file, or a document like one.
+
+    Args:
+        source: path, or the loaded document.
+        kind: says what an image must have.
+        category_id: the person category; None finds it (see `person_category`).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: a record is broken, an id is repeated, an annotation is of no image, the person
+            category is unclear, or a person's keypoints are not x, y, v of each of its keypoints.
+    """
+    name = str(source) if isinstance(source, Path) else "annotations"
+    document = (
+        read_json(source, kind)
+        if isinstance(source, Path)
+        else convert(dict(source), kind, source=name)
+    )
+    refuse_repeated([image.id for image in document.images], "image id", name)
+    refuse_repeated([record.id for record in document.annotations], "annotation id", name)
+    images = {image.id: image for image in document.images}
+    _refuse_orphans(document.annotations, images, name)
+    person = (
+        person_category(document.categories, name, with_keypoints=True)
+        if category_id is None
+        else _category_by_id(document.categories, name, category_id)
+    )
+    for record in document.annotations:
+        if record.category_id == person.id:
+            _check_keypoints(record, person, name)
+    return AnnotationFile(name, person, images, document.annotations)
+
+
+def person_category(
+    categories: Sequence[CocoCategory], source: str, *, with_keypoints: bool
+) -> CocoCategory:
+    """The category called person, else the only one with keypoints, else the only one.
+
+    Args:
+        categories: of the file.
+        source: the file, for messages.
+        with_keypoints: keypoints are wanted, not boxes alone: look only at the categories that name
+            some, if any does.
+
+    Raises:
+        UserError: there is not exactly one such category.
+    """
+    able = [category for category in categories if category.keypoints]
+    known = able if able and with_keypoints else categories
+    named = [category for category in known if category.name == "person"]
+    for candidates in (named, able, known):
+        if len(candidates) == 1:
+            return candidates[0]
+    raise UserError(
+        f"{source}: which category is the person is unclear among (id, name) {_listed(known)}; "
+        "call exactly one of them 'person' in 'categories'"
+    )
+
+
+def required_area(record: CocoAnnotation, source: str) -> float:
+    """The person's area in square pixels.
+
+    Raises:
+        UserError: the record has none.
+    """
+    if record.area is None:
+        raise UserError(
+            f"{source}: annotation {record.id} has no 'area', which OKS divides by; add the area of"
+            " the person in pixels"
+        )
+    return record.area
+
+
+def read_detection_file(
+    source: Path | Sequence[Mapping[str, Any]], *, image_ids: Collection[int], annotations: str
+) -> list[CocoDetection]:
+    """Read and check COCO detections.
+
+    Args:
+        source: path, or the loaded records.
+        image_ids: all images of the annotations that the detections belong to.
+        annotations: the file of these annotations, for messages.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: a record is broken, or of an unknown image.
+    """
+    if isinstance(source, Path):
+        name, found = str(source), read_json(source, list[CocoDetection])
+    else:
+        name = "detections"
+        found = convert(list(source), list[CocoDetection], source=name)
+    unknown = sorted({record.image_id for record in found} - set(image_ids))
+    if unknown:
+        raise UserError(f"{name}: image ids not in {annotations}: {describe_ids(unknown)}")
+    return found
+
+
+def refuse_repeated(values: Iterable[int | str], what: str, source: str) -> None:
+    """Make sure that every value is there once.
+
+    Raises:
+        UserError: with `what` the values are, how many are repeated, and the first of these.
+    """
+    repeated = [value for value, count in Counter(values).items() if count > 1]
+    if repeated:
+        raise UserError(f"{source}: {what} used more than once: {describe_ids(repeated)}")
+
+
+def _refuse_orphans(
+    annotations: Sequence[CocoAnnotation], image_ids: Collection[int], source: str
+) -> None:
+    orphans = [record for record in annotations if record.image_id not in image_ids]
+    if orphans:
+        raise UserError(
+            f"{source}: annotations {describe_ids([record.id for record in orphans])} have an"
+            f" image_id that 'images' lacks, the first one {orphans[0].image_id}; remove them or"
+            " add the images"
+        )
+
+
+def _category_by_id(
+    categories: Sequence[CocoCategory], source: str, category_id: int
+) -> CocoCategory:
+    found = [category for category in categories if category.id == category_id]
+    if len(found) != 1:
+        raise UserError(
+            f"{source}: expected category {category_id} once, the file has (id, name)"
+            f" {_listed(categories)}"
+        )
+    return found[0]
+
+
+def _check_keypoints(record: CocoAnnotation, category: CocoCategory, source: str) -> None:
+    """Refuses keypoints that are not x, y, v each; none at all are right."""
+    numbers = record.keypoints or []
+    names = category.keypoints or [str(k + 1) for k in range(len(numbers) // 3)]
+    where = f"{source}: annotation {record.id}"
+    if numbers and len(numbers) != 3 * len(names):
+        raise UserError(
+            f"{where}: 'keypoints' has {len(numbers)} numbers, {len(names)} keypoints need"
+            f" {3 * len(names)} (x, y, v each)"
+        )
+    if not {0, 1, 2}.issuperset(numbers[2::3]):
+        name, v = next(
+            (name, v) for name, v in zip(names, numbers[2::3], strict=True) if v not in {0, 1, 2}
+        )
+        raise UserError(f"{where}: keypoint '{name}' has v = {v:g}; allowed are 0, 1 and 2")
+
+
+def _listed(categories: Iterable[CocoCategory]) -> list[tuple[int, str]]:
+    return [(category.id, category.name) for category in categories]

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from cpn.coco.annotation_file import CocoFile
+from cpn.coco.records import CocoBox, CocoImage, unusable_reason
+from cpn.coco.strict_json import read_json
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (CocoBox(image_id=1, category_id=1, bbox=(0, 0, 1, 1)), ""),
+        (CocoBox(image_id=1, category_id=2, bbox=(0, 0, 1, 1), iscrowd=1), "other category"),
+        (CocoBox(image_id=1, category_id=1, bbox=(0, 0, 1, 1), iscrowd=1), "crowd"),
+        (CocoBox(image_id=1, category_id=1, bbox=(0, 0, 1, 1), iscrowd=True), "crowd"),
+        (CocoBox(image_id=1, category_id=1, bbox=(0, 0, 1, 0)), "box without area"),
+        (CocoBox(image_id=1, category_id=1, bbox=(0, 0, -1, 1)), "box without area"),
+    ],
+)
+def test_why_a_box_is_not_used(record: CocoBox, reason: str) -> None:
+    assert unusable_reason(record, 1) == reason
+
+
+def test_unknown_fields_and_masks_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "extra.json"
+    path.write_text(
+        '{"info": 1, "images": [], "categories": [], "annotations": [{"id": 1, "image_id": 1,'
+        '"category_id": 1, "bbox": [0, 0, 1, 1], "segmentation": {"counts": "?", "size": "?"}}]}'
+    )
+    assert read_json(path, CocoFile[CocoImage]).annotations[0].id == 1

@@ -1,0 +1,89 @@
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from cpn.atomic import plain_json, write_atomically, write_json
+
+
+def test_failed_write_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(NotADirectoryError) as caught:
+        write_atomically(file / "x.json", b"")
+    assert caught.value.filename == str(file)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(OSError, match="directory") as failed:
+        write_atomically(folder, b"")
+    assert failed.value.filename == str(folder)
+
+
+def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.json"
+    write_atomically(path, b"1")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"newer")
+    assert path.read_bytes() == b"1"
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_file_is_synced_before_it_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    sync, rename = os.fsync, Path.replace
+
+    def noted_sync(descriptor: int) -> None:
+        events.append("sync")
+        sync(descriptor)
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        events.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "replace", noted_rename)
+    write_atomically(tmp_path / "a", b"1")
+    assert events == ["sync", "rename", "sync"]
+
+
+def test_json_keeps_every_digit_and_no_temporary_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.json"
+    numbers = [0.1 + 0.2, 1.600000023841858, 1e-17, -0.0]
+    write_json(path, [{"id": 1, "values": numbers}])
+    assert json.loads(path.read_text()) == [{"id": 1, "values": numbers}]
+    assert [file.name for file in path.parent.iterdir()] == ["file.json"]
+
+
+def test_a_failed_json_write_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.json"
+    path.write_text("old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_json(path, [1])
+    assert path.read_text() == "old"
+
+
+def test_nan_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "file.json", [math.nan])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plain_json_has_null_for_what_is_not_finite() -> None:
+    value = {"AP": math.nan, 1: [math.inf, (1.5, True)], "name": "a"}
+    assert plain_json(value) == {"AP": None, "1": [None, [1.5, True]], "name": "a"}

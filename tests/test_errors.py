@@ -1,0 +1,12 @@
+from cpn.errors import describe_ids, os_error_text
+
+
+def test_ids_are_counted_and_the_first_five_shown() -> None:
+    assert describe_ids([3]) == "1 (3)"
+    assert describe_ids(range(7)) == "7 (0, 1, 2, 3, 4, …)"
+
+
+def test_os_errors_name_the_file_where_it_is_known() -> None:
+    assert os_error_text(OSError(28, "No space left", "a.json")) == "a.json: No space left"
+    assert os_error_text(OSError(28, "No space left")) == "No space left"
+    assert os_error_text(FileNotFoundError("no such file: b")) == "no such file: b"
