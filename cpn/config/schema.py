@@ -104,7 +104,9 @@ class EngineConfig(Strict):
     accumulate: PositiveInt = Field(description="micro-batches per optimizer step")
     clip_norm: Positive | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        description="auto: bf16 where the device computes in it, else fp32"
+    )
     device: Literal["auto", "cpu", "cuda"]
     channels_last: bool
     compile: bool
@@ -254,7 +256,9 @@ class EvaluateConfig(PersonBoxes):
     batch_size: PositiveInt
     workers: Count
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        description="auto: bf16 where the device computes in it, else fp32"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -17,13 +17,23 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+AUTO = "auto"
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bf16; on a CPU AMX, AVX-512 or Arm's."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(features.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 class Precision:
     """How forward, backward and the optimizer step are computed.
 
     Args:
-        name: `fp32`, `bf16` (autocast) or `fp16` (autocast with a gradient scaler, GPU only).
+        name: `fp32`, `bf16` (autocast), `fp16` (autocast with a gradient scaler, GPU only) or
+            `auto`: bf16 where the device has instructions for it, else fp32.
         device: Where the module runs.
 
     Raises:
@@ -31,16 +41,19 @@ class Precision:
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
-        if name not in PRECISIONS:
-            raise UserError(f"precision={name!r} is not known; use {', '.join(PRECISIONS)}")
+        if name not in (AUTO, *PRECISIONS):
+            raise UserError(f"precision={name!r} is not known; use {AUTO}, {', '.join(PRECISIONS)}")
         if name == "fp16" and device.type == "cpu":
             raise UserError(
                 "precision=fp16 (engine.precision in train.py) needs a GPU; use fp32 on a CPU"
             )
-        if name == "bf16" and device.type == "cpu":
+        if name == AUTO:
+            name = "bf16" if computes_bf16(device) else "fp32"
+        elif name == "bf16" and not computes_bf16(device):
             logger.warning(
-                "precision=bf16 on a CPU is up to 40 times slower than fp32 "
-                "where the CPU has no bf16 instructions (AMX, AVX-512 bf16)"
+                "precision=bf16 is up to 40 times slower than fp32 on this %s, which has no "
+                "instructions for it; precision=auto takes fp32 here",
+                device.type.upper(),
             )
         self.name = name
         self.device = device

@@ -16,9 +16,31 @@ def test_fp32_leaves_calls_alone() -> None:
     assert not precision.may_overflow
 
 
-def test_bf16_covers_the_network_only(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture(params=["avx512_bf16", "amx_bf16", "bf16", None])
+def feature(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """The CPU's instructions for bf16, if any."""
+    features = {"avx512_bf16": False, "avx2": True, request.param: True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
+    name: str | None = request.param
+    return name
+
+
+def test_auto_takes_bf16_where_the_cpu_computes_in_it(feature: str | None) -> None:
+    assert Precision("auto", CPU).name == ("bf16" if feature else "fp32")
+
+
+def test_a_pytorch_that_does_not_know_the_cpu_means_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert Precision("auto", CPU).name == "fp32"
+
+
+def test_emulated_bf16_is_warned_of(feature: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    assert Precision("bf16", CPU).name == "bf16"
+    assert ("bf16 is up to 40 times slower than fp32 on this CPU" in caplog.text) == (not feature)
+
+
+def test_bf16_covers_the_network_only() -> None:
     precision = Precision("bf16", CPU)
-    assert "precision=bf16 on a CPU is up to 40 times slower" in caplog.text
     network = precision.autocast_calls(nn.Linear(1, 1))
     assert network(torch.ones(1, 1)).dtype == torch.bfloat16
     assert (torch.ones(1, 1) @ torch.ones(1, 1)).dtype == torch.float32
@@ -30,7 +52,7 @@ def test_fp16_needs_a_gpu() -> None:
 
 
 def test_unknown_precision() -> None:
-    with pytest.raises(UserError, match=r"precision='fp8' is not known; use fp32, bf16, fp"):
+    with pytest.raises(UserError, match=r"precision='fp8' is not known; use auto, fp32, bf16, fp"):
         Precision("fp8", CPU)
 
 
