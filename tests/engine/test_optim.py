@@ -43,6 +43,18 @@ def test_optimizers_by_name(name: str, kind: type) -> None:
     assert group["momentum"] == 0.8 if name == "sgd" else group["betas"] == (0.7, 0.6)
 
 
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_one_kernel_updates_all_parameters_on_a_cpu_too(name: str) -> None:
+    net = Net()
+    optimizer = build_optimizer(net, name=name, lr=0.5)
+    assert optimizer.defaults["fused"] is True
+    before = net.head.weight.detach().clone()
+    net.head.weight.grad = torch.ones_like(before)
+    optimizer.step()
+    # sgd moves by lr * gradient, adam's first step by lr * sign(gradient)
+    torch.testing.assert_close(net.head.weight.detach(), before - 0.5)
+
+
 def test_unknown_optimizer() -> None:
     with pytest.raises(UserError, match=r"optimizer.name='lion' is not known; use adamw, adam or"):
         build_optimizer(Net(), name="lion", lr=0.1)
