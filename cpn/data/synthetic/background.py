@@ -19,9 +19,9 @@ _SKIN_LIKE = ((230, 190, 160), (205, 155, 120), (150, 100, 70), (110, 75, 55))
 
 
 def paint_background(rng: np.random.Generator, size_hw: tuple[int, int]) -> Picture:
-    """Draw a background: a backdrop with texture, then three to eleven things."""
+    """Draw a background: a backdrop with texture, then three to nine things."""
     picture = _backdrop(rng, size_hw)
-    for _ in range(int(rng.integers(3, 12))):
+    for _ in range(int(rng.integers(3, 10))):
         DRAWERS[rng.integers(len(DRAWERS))](rng, picture)
     return _grain(rng, picture)
 
@@ -70,7 +70,7 @@ def _gradient(rng: np.random.Generator, size_hw: tuple[int, int]) -> Picture:
 def _muted(rng: np.random.Generator) -> tuple[float, float, float]:
     """A colour of walls, floors and furniture: seldom as vivid as clothes."""
     colour = sample_colour(rng)
-    grey, share = sum(colour) / 3, float(rng.uniform(0.15, 1.0))
+    grey, share = sum(colour) / 3, float(rng.uniform(0.05, 0.5))
     red, green, blue = (grey + share * (channel - grey) for channel in colour)
     return red, green, blue
 
@@ -90,7 +90,7 @@ def _floor_lines(rng: np.random.Generator, picture: Picture, horizon: int) -> No
 
 def _grain(rng: np.random.Generator, picture: Picture) -> Picture:
     """Multiply by noise of two scales, as plaster, grass or cloth would."""
-    strength = np.float32(rng.uniform(0.03, 0.35))
+    strength = np.float32(rng.uniform(0.03, 0.22))
     coarse = smooth_noise(rng, picture.shape[:2], int(rng.integers(4, 12)))
     fine = smooth_noise(rng, picture.shape[:2], int(rng.integers(30, 110)))
     factor = (coarse + fine - np.float32(1.0)) * strength + np.float32(1.0)

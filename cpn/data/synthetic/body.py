@@ -61,6 +61,8 @@ _LEGWEAR_REACH = {"trousers": 1.0, "shorts": 0.62, "skirt": 0.35}
 # The parts whose surface shows a keypoint: limbs without the side, and `MIDDLE_PARTS`, which have
 # none. A point of the face is only ever shown by the head.
 MIDDLE_PARTS = ("torso", "skirt")
+HEAD_PARTS = ("head", "hair", "neck")
+FACE_KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 ADJACENT_PARTS = {
     "shoulder": ("torso", "upper_arm"),
     "elbow": ("upper_arm", "forearm"),
@@ -180,7 +182,7 @@ def _arms(figure: PosedFigure, outfit: Outfit) -> Iterator[Surface]:
 
 
 def _legs(figure: PosedFigure, outfit: Outfit) -> Iterator[Surface]:
-    ease = 1.0 + 0.6 * (outfit.ease - 1.0)
+    ease = 1.0 + 0.8 * (outfit.ease - 1.0)
     for side, _ in _SIDES:
         yield _wrap(figure, _THIGH, side, outfit.skin, 1.0)
         yield _wrap(figure, _SHIN, side, outfit.skin, 1.0)
@@ -212,7 +214,7 @@ def _skirt(figure: PosedFigure, outfit: Outfit) -> Surface:
     across = across / max(float(np.linalg.norm(across)), 1e-6)
     axes = np.stack([across, -down, np.cross(across, -down)], axis=1)
     spread = float(np.linalg.norm(knees[0] - knees[1])) / 2
-    length = build.thigh * (0.55 + 0.9 * (outfit.ease - 1.0) / 0.32)
+    length = build.thigh * (0.7 + 1.6 * (outfit.ease - 1.15))
     radii = np.array(
         [max(0.17 * build.girth, 0.9 * spread) + 0.08, length + 0.07, 0.25 * build.girth]
     )
@@ -260,8 +262,8 @@ def _eye(figure: PosedFigure, outfit: Outfit, side: int) -> Iterator[Surface]:
     build, head = figure.build, figure.build.head
     eye_x, eye_y = side * EYE_XY[0], EYE_XY[1]
     balls = (
-        (_WHITE, eye_y, -0.047, 0.062),
-        (_BLACK, eye_y, -0.018, 0.038),
+        (_WHITE, eye_y, -0.047, 0.07),
+        (_BLACK, eye_y, -0.018, 0.045),
         (outfit.skin, eye_y + 0.075, -0.045, 0.066),
     )
     for paint, y, lift, radius in balls:

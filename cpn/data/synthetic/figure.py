@@ -113,7 +113,7 @@ def sample_build(rng: np.random.Generator) -> Build:
     height = float(np.clip(rng.normal(1.70, 0.09), 1.5, 1.95)) * (1 - 0.42 * childhood)
     fractions = (1 - childhood) * np.array(_ADULT) + childhood * np.array(_CHILD)
     measures = height * fractions * np.clip(rng.normal(1.0, 0.05, len(fractions)), 0.88, 1.12)
-    girth = height / 1.7 * float(np.clip(rng.lognormal(0.0, 0.16), 0.75, 1.5))
+    girth = height / 1.7 * float(np.clip(rng.lognormal(0.1, 0.16), 0.8, 1.6))
     return Build(*measures.tolist())._replace(height=height, girth=girth)
 
 

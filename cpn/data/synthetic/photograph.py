@@ -27,17 +27,17 @@ def photograph(rng: np.random.Generator, picture: Picture) -> Picture:
 def _tone_curves(rng: np.random.Generator) -> NDArray[np.uint8]:
     """(1, 256, 3) lookup table: contrast, gamma, brightness and a cast per channel."""
     levels = np.linspace(0.0, 1.0, 256)[:, None]
-    gamma = float(np.exp(rng.normal(0, 0.18)))
+    gamma = float(np.exp(rng.normal(0, 0.12)))
     contrast, brightness = float(rng.uniform(0.8, 1.15)), float(rng.normal(0, 0.05))
-    cast = np.exp(rng.normal(0, 0.07, 3))
+    cast = np.exp(rng.normal(0, 0.04, 3))
     curves = ((levels**gamma - 0.5) * contrast + 0.5 + brightness) * cast
     return np.asarray(np.clip(curves * 255, 0, 255), np.uint8)[None]
 
 
 def _shaded(rng: np.random.Generator, picture: Picture) -> Picture:
-    """Multiply by a smooth field of light between 0.65 and 1.2."""
+    """Multiply by a smooth field of light between 0.75 and 1.2."""
     height, width = picture.shape[:2]
-    grid = rng.uniform(0.65, 1.2, (3, 3)).astype(np.float32)
+    grid = rng.uniform(0.75, 1.2, (3, 3)).astype(np.float32)
     field = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
     return brightened(picture, np.asarray(field, np.float32))
 
@@ -53,8 +53,8 @@ def _motion_kernel(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _noisy(rng: np.random.Generator, picture: Picture) -> Picture:
-    """Add sensor noise of a strength of up to 7 grey levels."""
-    strength = float(rng.uniform(1, 7))
+    """Add sensor noise of a strength of up to 5 grey levels."""
+    strength = float(rng.uniform(1, 5))
     table = np.sort(rng.normal(0, strength, _NOISE_LEVELS))
     grains = rng.integers(0, _NOISE_LEVELS, picture.shape, dtype=np.uint8)
     noise = cv2.LUT(grains, table.round().astype(np.int8).view(np.uint8)).view(np.int8)

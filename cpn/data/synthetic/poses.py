@@ -14,7 +14,7 @@ _Position = Mapping[str, tuple[tuple[float, float, float], float]]
 
 _LEGS: Mapping[str, tuple[float, _Position]] = {
     "stand": (
-        34,
+        44,
         {
             "lead_hip": ((2, 5, 5), 5),
             "trail_hip": ((2, 5, 5), 5),
@@ -33,7 +33,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "walk": (
-        22,
+        24,
         {
             "pelvis": ((3, 0, 0), 3),
             "lead_hip": ((26, 2, 3), 9),
@@ -44,7 +44,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "run": (
-        12,
+        6,
         {
             "pelvis": ((12, 0, 0), 6),
             "lead_hip": ((60, 2, 3), 18),
@@ -66,7 +66,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "squat": (
-        3,
+        2,
         {
             "pelvis": ((25, 0, 0), 12),
             "lead_hip": ((112, 15, 22), 12),
@@ -78,7 +78,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "kneel": (
-        3,
+        1,
         {
             "lead_hip": ((85, 4, 8), 10),
             "trail_hip": ((0, 4, 8), 10),
@@ -88,7 +88,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "bend": (
-        4,
+        2,
         {
             "pelvis": ((45, 0, 0), 20),
             "chest": ((30, 0, 0), 15),
@@ -99,7 +99,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "kick": (
-        3,
+        2,
         {
             "pelvis": ((-8, 0, 4), 8),
             "lead_hip": ((70, 5, 15), 22),
@@ -109,7 +109,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "straddle": (
-        4,
+        3,
         {
             "lead_hip": ((10, 20, 32), 12),
             "trail_hip": ((10, 20, 32), 12),
@@ -130,7 +130,7 @@ _LEGS: Mapping[str, tuple[float, _Position]] = {
 
 _ARMS: Mapping[str, tuple[float, _Position]] = {
     "hang": (
-        30,
+        44,
         {
             "lead_shoulder": ((4, 0, 9), 8),
             "trail_shoulder": ((4, 0, 9), 8),
@@ -148,7 +148,7 @@ _ARMS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "hold": (
-        14,
+        11,
         {
             "lead_shoulder": ((42, 25, 12), 18),
             "trail_shoulder": ((30, 25, 12), 18),
@@ -157,7 +157,7 @@ _ARMS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "one hand to head": (
-        10,
+        6,
         {
             "lead_shoulder": ((70, 25, 25), 20),
             "trail_shoulder": ((4, 0, 9), 9),
@@ -166,7 +166,7 @@ _ARMS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "wave": (
-        9,
+        6,
         {
             "lead_shoulder": ((20, -30, 115), 30),
             "trail_shoulder": ((5, 0, 10), 10),
@@ -175,7 +175,7 @@ _ARMS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "raise": (
-        8,
+        4,
         {
             "lead_shoulder": ((155, 0, 15), 20),
             "trail_shoulder": ((155, 0, 15), 20),
@@ -184,7 +184,7 @@ _ARMS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "spread": (
-        8,
+        5,
         {
             "lead_shoulder": ((5, -20, 85), 18),
             "trail_shoulder": ((5, -20, 85), 18),
@@ -193,7 +193,7 @@ _ARMS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "akimbo": (
-        6,
+        5,
         {
             "lead_shoulder": ((-20, 50, 45), 8),
             "trail_shoulder": ((-20, 50, 45), 8),
@@ -202,7 +202,7 @@ _ARMS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "reach": (
-        9,
+        5,
         {
             "lead_shoulder": ((85, 5, 10), 20),
             "trail_shoulder": ((60, 10, 10), 35),
@@ -211,7 +211,7 @@ _ARMS: Mapping[str, tuple[float, _Position]] = {
         },
     ),
     "any": (
-        8,
+        3,
         {
             "lead_shoulder": ((60, 0, 50), 55),
             "trail_shoulder": ((60, 0, 50), 55),
@@ -223,9 +223,9 @@ _ARMS: Mapping[str, tuple[float, _Position]] = {
 
 _TRUNK: _Position = {
     "pelvis": ((0, 0, 0), 3),
-    "chest": ((3, 0, 0), 8),
-    "neck": ((4, 0, 0), 11),
-    "head": ((2, 0, 0), 9),
+    "chest": ((3, 0, 0), 6),
+    "neck": ((4, 0, 0), 8),
+    "head": ((2, 0, 0), 6),
     "lead_wrist": ((0, 0, 0), 15),
     "trail_wrist": ((0, 0, 0), 15),
 }

@@ -5,7 +5,14 @@ from typing import NamedTuple
 import numpy as np
 
 from cpn.data.synthetic.background import Picture, paint_background, smooth_noise
-from cpn.data.synthetic.body import ADJACENT_PARTS, JOINT_DEPTHS, MIDDLE_PARTS, draw_figure
+from cpn.data.synthetic.body import (
+    ADJACENT_PARTS,
+    FACE_KEYPOINTS,
+    HEAD_PARTS,
+    JOINT_DEPTHS,
+    MIDDLE_PARTS,
+    draw_figure,
+)
 from cpn.data.synthetic.camera import Camera, view_rotation
 from cpn.data.synthetic.figure import Array, PosedFigure, keypoints, pose_figure, sample_build
 from cpn.data.synthetic.photograph import photograph
@@ -102,8 +109,8 @@ def place_people(
 
 def _sample_azimuth(rng: np.random.Generator) -> float:
     """Degrees; people are photographed from the front more often than from behind."""
-    facing = rng.random() < 0.6
-    return float(rng.normal(0, 35) if facing else rng.uniform(-180, 180))
+    facing = rng.random() < 0.88
+    return float(rng.normal(0, 25) if facing else rng.uniform(-180, 180))
 
 
 def _sample_root(
@@ -114,9 +121,10 @@ def _sample_root(
     others: list[PlacedFigure],
 ) -> Array:
     """Choose where the pelvis is: (3,) camera frame, from the wanted size and image place."""
-    neighbour = others[rng.integers(len(others))] if others and rng.random() < 0.25 else None
+    neighbour = others[rng.integers(len(others))] if others and rng.random() < 0.2 else None
     height, width = camera.size_hw
-    share = rng.uniform(1.0, 2.0) if rng.random() < 0.07 else rng.uniform(0.38, 1.0)
+    is_portrait = neighbour is None and rng.random() < 0.1
+    share = rng.uniform(1.0, 2.0) if is_portrait else rng.uniform(0.45, 1.0)
     depth = camera.focal * height_metres / (share * height)
     if neighbour is not None:
         step = float(rng.choice((-1, 1)) * rng.uniform(0.35, 1.2))
@@ -129,7 +137,9 @@ def _sample_root(
     if neighbour is not None:
         beside = camera.project(neighbour.points).mean(axis=0)
         centre = beside + rng.choice((-1, 1), 2) * rng.uniform((0.2, 0.0), (0.8, 0.15)) * size
-    elif rng.random() < 0.15:
+    elif is_portrait and size[1] > height:  # the legs leave the frame, not the head
+        centre[1] = size[1] / 2 + rng.uniform(-0.02, 0.2) * height
+    elif rng.random() < 0.1:
         centre = centre + rng.choice((-1, 1), 2) * rng.uniform(0.0, 0.45, 2) * size
     middle = (low + high) / 2
     return np.asarray(camera.unproject(centre, depth) - np.array([*middle, 0.0]))
@@ -176,7 +186,9 @@ def label_keypoints(canvas: Canvas, person: PlacedFigure, index: int) -> Array:
 
     A keypoint in the frame is visible (v = 2) if nothing lies before it at its pixel but its own
     surface: the parts that adjoin it, no further before it than the body is thick there. Otherwise
-    it is hidden (v = 1). Outside the frame x = y = v = 0.
+    it is hidden (v = 1). It is not labelled (x = y = v = 0) outside the frame, nor where it is a
+    point of the face that the person's own head hides: COCO's annotators leave out the nose of a
+    head seen from behind.
 
     Returns:
         (17, 3) x, y, v in image points.
@@ -189,12 +201,15 @@ def label_keypoints(canvas: Canvas, person: PlacedFigure, index: int) -> Array:
             continue
         x, y = canvas.camera.project(point)
         if 0 <= x <= width - 1 and 0 <= y <= height - 1:
-            row[:] = (
-                x,
-                y,
-                2 if _is_seen(canvas, (x, y), float(point[2]), name, (index, girth)) else 1,
-            )
+            seen = _is_seen(canvas, (x, y), float(point[2]), name, (index, girth))
+            if seen or not (name in FACE_KEYPOINTS and _own_head_hides(canvas, (x, y), index)):
+                row[:] = (x, y, 2 if seen else 1)
     return labelled
+
+
+def _own_head_hides(canvas: Canvas, place: tuple[float, float], index: int) -> bool:
+    owner, part = canvas.owner(round(place[0]), round(place[1]))
+    return owner == index and part in HEAD_PARTS
 
 
 def _is_seen(

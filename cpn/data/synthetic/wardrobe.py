@@ -56,7 +56,7 @@ def sample_outfit(rng: np.random.Generator) -> Outfit:
     """Draw an outfit."""
     skin = _jitter(rng, _SKIN[rng.integers(len(_SKIN))], 8)
     lips = _solid(0.55 * np.array(skin) + 0.45 * _DARK_LIPS)
-    top = _cloth(rng, 0.55)
+    top = _cloth(rng, 0.4)
     legwear = _choose(rng, LEGWEAR, (0.58, 0.2, 0.16, 0.06))
     dress = legwear == "skirt" and rng.random() < 0.5
     return Outfit(
@@ -73,7 +73,7 @@ def sample_outfit(rng: np.random.Generator) -> Outfit:
         headgear=_choose(rng, HEADGEAR, (0.8, 0.12, 0.08)),
         beard=bool(rng.random() < 0.12),
         backpack=_cloth(rng, 0.1) if rng.random() < 0.1 else None,
-        ease=float(rng.uniform(1.08, 1.4)),
+        ease=float(rng.uniform(1.15, 1.65)),
     )
 
 

@@ -23,7 +23,7 @@ def test_poses_vary_and_prefer_no_side() -> None:
     knees = poses[:, [JOINT_INDEX["left_knee"], JOINT_INDEX["right_knee"]]]
     assert abs(knees.mean(axis=0) @ (1, -1)) < 6
     assert np.mean(knees.max(axis=1) < 20) > 0.1  # standing
-    assert np.mean(knees.min(axis=1) > 60) > 0.1  # sitting or squatting
+    assert np.mean(knees.min(axis=1) > 60) > 0.08  # sitting or squatting
     raised = poses[:, JOINT_INDEX["left_shoulder"]] > 120
     assert 0.03 < raised.mean() < 0.3
     lying = np.abs(poses[:, JOINT_INDEX["pelvis"]]) > 70
