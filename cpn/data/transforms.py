@@ -34,7 +34,7 @@ LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, of R, G, B
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training crops vary.
+    """How training crops vary; by default as in `configs/augment/cpn.yaml`.
 
     Attributes:
         scale_range: factor on the box, uniform: above 1 the person gets smaller.
@@ -57,9 +57,9 @@ class Augmentation:
     flip_probability: float = 0.5
     half_body_probability: float = 0.3
     half_body_min_keypoints: int = 8
-    brightness: float = 0.3
-    contrast: float = 0.3
-    saturation: float = 0.3
+    brightness: float = 0.25
+    contrast: float = 0.25
+    saturation: float = 0.25
     blur_probability: float = 0.0
     dropout_probability: float = 0.0
 
