@@ -8,11 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# A file name has at most 255 bytes; the temporary one adds the process number to this many.
+_KEPT_NAME_BYTES = 200
 
-def write_atomically(path: Path, content: bytes) -> None:
+
+def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
     """Replace `path` by `content` so that a crash leaves the old file or the new one, whole.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder.
+    Temporary file in the same folder, fsync, rename, fsync of the folder. A link stays and its
+    file is replaced. What is there and no regular file, as /dev/null, is written to as it is.
+
+    Args:
+        path: where to; its folder is made.
+        content: what to write.
+        sync: also outlive a crash of the machine; False is for many files that can be made anew.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; `path` is unchanged. It names
@@ -21,15 +30,21 @@ def write_atomically(path: Path, content: bytes) -> None:
     if path.parent.exists() and not path.parent.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    target = path.resolve() if path.is_symlink() else path
+    kept_name = os.fsdecode(os.fsencode(target.name)[:_KEPT_NAME_BYTES])
+    temporary = target.with_name(f".{kept_name}.{os.getpid()}.tmp")
     try:
-        _write(temporary, content)
-        temporary.replace(path)
+        _write(temporary, content, sync=sync)
+        temporary.replace(target)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(target.parent)
 
 
 def write_json(path: Path, document: object) -> None:
@@ -53,11 +68,12 @@ def plain_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     return value
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes, *, sync: bool) -> None:
     with path.open("wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -136,7 +136,7 @@ def skeleton_from_category(
     if sigmas is None:
         raise UserError(
             f"{source}: keypoints {list(names)} are not COCO's 17, so their OKS sigmas are unknown;"
-            f" set data.sigmas to {len(names)} numbers"
+            f" set sigmas=[…] (data.sigmas in train.py) to {len(names)} numbers"
         )
     pairs = _infer_flip_pairs(names, source) if flip_pairs is None else flip_pairs
     try:
@@ -144,7 +144,7 @@ def skeleton_from_category(
     except UserError:
         raise
     except ValueError as error:
-        hint = "check the category, data.sigmas and data.flip_pairs"
+        hint = "check the category, sigmas=[…] (data.sigmas in train.py) and data.flip_pairs"
         raise UserError(f"{source}: {error}; {hint}") from error
 
 

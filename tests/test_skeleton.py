@@ -93,12 +93,16 @@ def test_a_name_that_only_looks_sided_may_stay_unpaired() -> None:
 
 
 def test_unknown_sigmas_name_the_config_key() -> None:
-    with pytest.raises(UserError, match=r"dog.json: .*set data.sigmas to 3 numbers"):
+    with pytest.raises(
+        UserError, match=r"dog.json: .*set sigmas=\[…\] \(data.sigmas in train.py\) to 3"
+    ):
         skeleton_from_category(DOG, source="dog.json")
 
 
 def test_wrong_number_of_sigmas_names_the_config_key() -> None:
-    with pytest.raises(UserError, match=r"dog.json: 3 keypoints need 3 sigmas.*data.sigmas"):
+    with pytest.raises(
+        UserError, match=r"dog.json: 3 keypoints need 3 sigmas.* sigmas=\[…\] \(data.sigmas in"
+    ):
         skeleton_from_category(DOG, source="dog.json", sigmas=[0.1])
 
 

@@ -1,16 +1,16 @@
 """COCO annotation and detection files: what one record cannot show, and who the person is."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from cpn.coco.records import CocoAnnotation, CocoCategory, CocoDetection, CocoImage
+from cpn.coco.records import CocoAnnotation, CocoBox, CocoCategory, CocoDetection, CocoImage
 from cpn.coco.strict_json import convert, read_json
-from cpn.errors import UserError, describe_ids
+from cpn.errors import UserError, count_records, describe_ids
 
 ImageT = TypeVar("ImageT", bound=CocoImage)
 
@@ -55,24 +55,30 @@ def read_annotation_file(
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: a record is broken, an id is repeated, an annotation is of no image, the person
-            category is unclear, or a person's keypoints are not x, y, v of each of its keypoints.
+        UserError: a person's record is broken, an id is repeated, an annotation is of no image, the
+            person category is unclear, or a person's keypoints are not x, y, v of each of its
+            keypoints.
     """
     name = str(source) if isinstance(source, Path) else "annotations"
+
+    def choose(categories: Sequence[CocoCategory]) -> CocoCategory:
+        if category_id is None:
+            return person_category(categories, name, with_keypoints=True)
+        return _category_by_id(categories, name, category_id)
+
+    def mend(document: object) -> object:
+        return ignore_other_categories(document, choose)
+
     document = (
-        read_json(source, kind)
+        read_json(source, kind, mend=mend)
         if isinstance(source, Path)
-        else convert(dict(source), kind, source=name)
+        else convert(dict(source), kind, source=name, mend=mend)
     )
     refuse_repeated([image.id for image in document.images], "image id", name)
     refuse_repeated([record.id for record in document.annotations], "annotation id", name)
     images = {image.id: image for image in document.images}
     _refuse_orphans(document.annotations, images, name)
-    person = (
-        person_category(document.categories, name, with_keypoints=True)
-        if category_id is None
-        else _category_by_id(document.categories, name, category_id)
-    )
+    person = choose(document.categories)
     for record in document.annotations:
         if record.category_id == person.id:
             _check_keypoints(record, person, name)
@@ -103,6 +109,31 @@ def person_category(
         f"{source}: which category is the person is unclear among (id, name) {_listed(known)}; "
         "call exactly one of them 'person' in 'categories'"
     )
+
+
+def ignore_other_categories(
+    document: Any,  # noqa: ANN401 - any JSON value
+    choose: Callable[[Sequence[CocoCategory]], CocoCategory],
+) -> Any:  # noqa: ANN401
+    """A COCO document with nothing but ids left of what is no person: what it holds is not used.
+
+    Args:
+        document: as read; returned as it is where its person category cannot be told.
+        choose: the person category; raises a UserError where it is unclear.
+    """
+    try:
+        person = choose(msgspec.convert(document["categories"], list[CocoCategory]))
+        records = msgspec.convert(document["annotations"], list[Any])
+    except (KeyError, TypeError, UserError, msgspec.ValidationError):
+        return document
+    return document | {"annotations": [_ids_of_other(record, person.id) for record in records]}
+
+
+def _ids_of_other(record: Any, person_id: int) -> Any:  # noqa: ANN401 - any JSON value
+    if not isinstance(record, dict) or record.get("category_id") in (None, person_id):
+        return record
+    known = {key: record[key] for key in ("id", "image_id", "category_id") if key in record}
+    return known | {"bbox": [0, 0, 0, 0]}
 
 
 def required_area(record: CocoAnnotation, source: str) -> float:
@@ -138,10 +169,21 @@ def read_detection_file(
     else:
         name = "detections"
         found = convert(list(source), list[CocoDetection], source=name)
-    unknown = sorted({record.image_id for record in found} - set(image_ids))
-    if unknown:
-        raise UserError(f"{name}: image ids not in {annotations}: {describe_ids(unknown)}")
+    refuse_unknown_images(found, image_ids, name, annotations)
     return found
+
+
+def refuse_unknown_images(
+    records: Iterable[CocoBox | CocoDetection], image_ids: Collection[int], source: str, where: str
+) -> None:
+    """Make sure that every record is of an image that is known.
+
+    Raises:
+        UserError: with the ids that are not, `where` they are not.
+    """
+    unknown = sorted({record.image_id for record in records} - set(image_ids))
+    if unknown:
+        raise UserError(f"{source}: image ids not in {where}: {describe_ids(unknown)}")
 
 
 def refuse_repeated(values: Iterable[int | str], what: str, source: str) -> None:
@@ -161,7 +203,7 @@ def _refuse_orphans(
     orphans = [record for record in annotations if record.image_id not in image_ids]
     if orphans:
         raise UserError(
-            f"{source}: annotations {describe_ids([record.id for record in orphans])} have an"
+            f"{source}: {count_records('annotation', [record.id for record in orphans])} with an"
             f" image_id that 'images' lacks, the first one {orphans[0].image_id}; remove them or"
             " add the images"
         )

@@ -5,12 +5,14 @@ run-lengths of unknown origin is a risk.
 """
 
 import sys
-from typing import Annotated, Literal
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-# numpy int64 and pycocotools hold these ids exactly, also where they pass through a double.
-Id = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+# What numpy's int64 holds.
+Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 PixelCount = Annotated[int, msgspec.Meta(ge=1, le=2**20)]
 # Far beyond any photo, and sums and products of such numbers stay finite.
 Coordinate = Annotated[float, msgspec.Meta(ge=-1e7, le=1e7)]
@@ -18,6 +20,7 @@ Area = Annotated[float, msgspec.Meta(ge=0, le=1e14)]
 # A range without NaN and infinity.
 Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+Truth = Annotated[int, msgspec.Meta(ge=0, le=1)] | bool
 
 
 class CocoImage(msgspec.Struct, frozen=True):
@@ -35,12 +38,12 @@ class CocoPhoto(CocoImage, frozen=True):
 
 
 class CocoCategory(msgspec.Struct, frozen=True):
-    """One entry of `categories`; `skeleton` holds 1-based pairs of `keypoints`."""
+    """One entry of `categories`; `skeleton` is checked by who draws it."""
 
     id: Id
     name: str = ""
     keypoints: list[str] | None = None
-    skeleton: list[tuple[int, int]] | None = None
+    skeleton: Any = None
 
 
 class CocoBox(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +52,10 @@ class CocoBox(msgspec.Struct, frozen=True, kw_only=True):
     image_id: Id
     category_id: Id
     bbox: Box
-    iscrowd: Literal[0, 1] | bool = 0
+    iscrowd: Truth | None = 0
+
+
+BoxT = TypeVar("BoxT", bound=CocoBox)
 
 
 class CocoAnnotation(CocoBox, frozen=True, kw_only=True):
@@ -57,7 +63,7 @@ class CocoAnnotation(CocoBox, frozen=True, kw_only=True):
 
     id: Id
     keypoints: list[Coordinate] | None = None
-    num_keypoints: int | None = None
+    num_keypoints: float | None = None
     area: Area | None = None
 
 
@@ -77,3 +83,23 @@ def unusable_reason(record: CocoBox, category_id: int | None) -> str:
     if record.iscrowd:
         return "crowd"
     return "box without area" if min(record.bbox[2:]) <= 0 else ""
+
+
+def split_usable(
+    records: Iterable[BoxT], category_id: int | None
+) -> tuple[list[BoxT], Counter[str]]:
+    """The persons with a box, and how many others there are by reason."""
+    usable = []
+    dropped: Counter[str] = Counter()
+    for record in records:
+        if reason := unusable_reason(record, category_id):
+            dropped[reason] += 1
+        else:
+            usable.append(record)
+    return usable, dropped
+
+
+def describe_dropped(dropped: Mapping[str, int]) -> str:
+    """'2 x box without area, 1 x crowd', or 'nothing'."""
+    counts = [f"{count} x {reason}" for reason, count in sorted(dropped.items()) if count]
+    return ", ".join(counts) or "nothing"

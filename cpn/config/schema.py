@@ -248,7 +248,7 @@ class EvaluateConfig(PersonBoxes):
     limit: PositiveInt | None = Field(
         description="the first N people; null: the checkpoint's val limit, all with annotations=..."
     )
-    out: str | None = Field(description="metrics JSON; null: beside the checkpoint")
+    out: str | None = Field(description="metrics JSON; null: beside the checkpoint or the results")
     group_by: str | None = Field(description="image field of the COCO JSON to slice the numbers by")
     sigmas: list[Positive] | None = Field(description="OKS sigmas when scoring a results file")
     decode: DecodeOverrides

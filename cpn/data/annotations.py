@@ -6,11 +6,10 @@ counted by reason.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -22,7 +21,14 @@ from cpn.coco.annotation_file import (
     refuse_repeated,
     required_area,
 )
-from cpn.coco.records import CocoAnnotation, CocoDetection, CocoPhoto, unusable_reason
+from cpn.coco.records import (
+    CocoAnnotation,
+    CocoDetection,
+    CocoPhoto,
+    describe_dropped,
+    split_usable,
+)
+from cpn.coco.strict_json import convert
 from cpn.data.image_files import check_image_files
 from cpn.data.persons import FloatArray, PersonInstance, PersonInstances
 from cpn.errors import UserError
@@ -95,7 +101,7 @@ def read_person_annotations(
     """
     file = _read_file(annotations)
     skeleton = _skeleton(file, sigmas, flip_pairs)
-    records, dropped = _usable_records(file.annotations, file.person.id)
+    records, dropped = split_usable(file.annotations, file.person.id)
     keypoints = _keypoint_array(records, skeleton.num_keypoints)
     if for_training:
         dropped["keypoint outside its image, ignored"] = _ignore_outside(
@@ -186,24 +192,15 @@ def _skeleton(
     sigmas: Sequence[float] | None,
     flip_pairs: Sequence[tuple[str, str]] | None,
 ) -> Skeleton:
-    category = msgspec.to_builtins(file.person)
+    limbs = convert(
+        file.person.skeleton or [],
+        list[tuple[int, int]],
+        source=f"{file.source}: 'skeleton' of category {file.person.id}",
+    )
+    category = {"keypoints": file.person.keypoints, "skeleton": limbs}
     return skeleton_from_category(
         category, source=file.source, sigmas=sigmas, flip_pairs=flip_pairs
     )
-
-
-def _usable_records(
-    annotations: Iterable[CocoAnnotation], category_id: int
-) -> tuple[list[CocoAnnotation], Counter[str]]:
-    """Persons with a box, and how many others there are by reason."""
-    usable = []
-    dropped: Counter[str] = Counter()
-    for record in annotations:
-        if reason := unusable_reason(record, category_id):
-            dropped[reason] += 1
-        else:
-            usable.append(record)
-    return usable, dropped
 
 
 def _unusable_detection(item: CocoDetection, category_id: int, score_threshold: float) -> str:
@@ -277,8 +274,8 @@ def _finish(
     instances: PersonInstances, dropped: Counter[str], path: Path, *, images_of: Path
 ) -> None:
     """Checks that something is left and that every photo is there; reports the counts."""
-    reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted((+dropped).items()))
+    reasons = describe_dropped(dropped)
     if not instances:
-        raise UserError(f"{path}: no person is left to use; dropped: {reasons or 'nothing'}")
+        raise UserError(f"{path}: no person is left to use; dropped: {reasons}")
     check_image_files(instances, images_of)
-    logger.info("%s: %d persons; dropped: %s", path, len(instances), reasons or "nothing")
+    logger.info("%s: %d persons; dropped: %s", path, len(instances), reasons)

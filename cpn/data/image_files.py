@@ -1,5 +1,6 @@
 """Photos on disk: that they are there, and decoding them."""
 
+import re
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -9,7 +10,10 @@ import numpy.typing as npt
 from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.errors import UserError, describe_ids
 
-JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+# The end, or a marker whose segment begins with its length (ITU T.81, B.1.1); 00 is none, and 01,
+# D0 to D7 (restart) and D8 stand alone.
+JPEG_SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
 
 
 def check_image_files(instances: PersonInstances, source: Path) -> None:
@@ -93,9 +97,17 @@ def read_person_image(instance: PersonInstance) -> npt.NDArray[np.uint8]:
 
 
 def _is_cut_off(content: memoryview) -> bool:
-    """Whether a JPEG lacks the end marker after its last scan; OpenCV would fill up with grey."""
+    """Whether a JPEG lacks its end marker; OpenCV would fill up with grey.
+
+    Segments are skipped by their length: a thumbnail in the header has an end of its own. What
+    follows the end, such as the film of a motion photo, is not looked at.
+    """
     if content[:2] != JPEG_START or content[-2:] == JPEG_END:
         return False
-    # Neither marker can occur inside a scan's data. A thumbnail in the header has both of its own.
-    data = content.tobytes()
-    return data.rfind(JPEG_END) <= data.rfind(JPEG_SCAN)
+    position = len(JPEG_START)
+    while marker := JPEG_SEGMENT.search(content, position):
+        if marker.group() == JPEG_END:
+            return False
+        end = marker.end()
+        position = end + int.from_bytes(content[end : end + 2])
+    return True

@@ -212,6 +212,7 @@ class Trainer(Generic[BatchT]):
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
             "precision": self.precision.state_dict(),
+            "precision_name": self.precision.name,
             "random": self.context.all_gather_object(random_state()),
         }
 
@@ -241,9 +242,20 @@ class Trainer(Generic[BatchT]):
         except ValueError as error:
             raise UserError(f"the optimizer of {path} is a different one: {error}") from error
         self.precision.load_state_dict(state["precision"])
+        self._compare_precision(state.get("precision_name"))
         self.progress = Progress(**state["progress"])
         self._restore_random(state["random"])
         return True
+
+    def _compare_precision(self, saved: str | None) -> None:
+        """Tells of another precision than before; None is a state that does not know its own."""
+        if saved not in (None, self.precision.name):
+            logger.warning(
+                "resumed with precision %s what ran with %s: the result is another than without "
+                "the interruption; resume on a device like the one before to avoid it",
+                self.precision.name,
+                saved,
+            )
 
     def _restore_random(self, states: list[dict[str, Any]]) -> None:
         if len(states) == self.context.world_size:

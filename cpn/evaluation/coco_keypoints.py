@@ -118,7 +118,8 @@ def category_sigmas(truth: GroundTruth, sigmas: Sequence[float] | None = None) -
     if found != {COCO_17.num_keypoints}:
         raise UserError(
             f"{truth.source}: category {truth.category_id} names no keypoints and the persons have"
-            f" {sorted(found)} keypoints; set data.sigmas to one number per keypoint"
+            f" {sorted(found)} keypoints; set sigmas=[…] (data.sigmas in train.py), one number per"
+            " keypoint"
         )
     logger.warning(
         "%s: category %d names no keypoints; its persons have 17, taken for COCO's with COCO's"
@@ -136,12 +137,15 @@ def write_metrics(metrics: Mapping[str, float], path: Path) -> None:
 
 def _check_sigmas(truth: GroundTruth, sigmas: Sequence[float]) -> None:
     if not all(0 < sigma < math.inf for sigma in sigmas):
-        raise UserError(f"data.sigmas must be positive and finite, got {list(sigmas)}")
+        raise UserError(
+            f"sigmas=[…] (data.sigmas in train.py) must be positive and finite, got {list(sigmas)}"
+        )
     for person in truth.persons:
         if person.keypoints and len(person.keypoints) != 3 * len(sigmas):
             raise UserError(
                 f"{truth.source}: annotation {person.id} has {len(person.keypoints) // 3} keypoints"
-                f" but there are {len(sigmas)} sigmas; set data.sigmas to one number per keypoint"
+                f" but there are {len(sigmas)} sigmas; set sigmas=[…] (data.sigmas in train.py),"
+                " one number per keypoint"
             )
 
 

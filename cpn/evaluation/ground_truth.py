@@ -14,7 +14,7 @@ import msgspec
 
 from cpn.coco.annotation_file import CocoFile, read_annotation_file, required_area
 from cpn.coco.records import CocoAnnotation, CocoImage
-from cpn.errors import UserError, describe_ids
+from cpn.errors import UserError, count_records, describe_ids
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def _person(record: CocoAnnotation, source: str) -> Person:
         record.keypoints or [],
         list(record.bbox),
         required_area(record, source),
-        int(record.iscrowd),
+        int(record.iscrowd or 0),
     )
 
 
@@ -146,8 +146,8 @@ def _warn_of_miscounts(
     ]
     if wrong:
         logger.warning(
-            "%s: num_keypoints is not the number of labelled keypoints in %s annotations; the"
-            " counted number is used",
+            "%s: num_keypoints is not the number of labelled keypoints in %s; the counted number"
+            " is used",
             source,
-            describe_ids(wrong),
+            count_records("annotation", wrong),
         )

@@ -72,7 +72,7 @@ def _import_timm() -> ModuleType:
         return importlib.import_module("timm")
     except ImportError as error:
         raise UserError(
-            "backbones named timm:... need the extra `timm`: pip install 'cpn-pose[timm]'"
+            "backbones named timm:... need the package timm: pip install timm"
         ) from error
 
 

@@ -3,6 +3,7 @@
 `evaluation_set` and `evaluate_poses` serve the trainer's epochs and `cpn.tasks.evaluate` alike.
 """
 
+import codecs
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -288,4 +289,4 @@ def images_by_field(annotations: Mapping[str, Any], field: str) -> dict[str, lis
 
 def read_image_groups(annotations: bytes, field: str) -> dict[str, list[int]]:
     """`images_by_field` of a file's content."""
-    return images_by_field(msgspec.json.decode(annotations), field)
+    return images_by_field(msgspec.json.decode(annotations.removeprefix(codecs.BOM_UTF8)), field)

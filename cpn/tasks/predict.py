@@ -1,10 +1,10 @@
 """Photos in, keypoints and pictures out."""
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import cv2
 import msgspec
@@ -12,14 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from cpn.atomic import write_atomically, write_json
-from cpn.coco.annotation_file import person_category
+from cpn.coco.annotation_file import (
+    ignore_other_categories,
+    person_category,
+    refuse_repeated,
+    refuse_unknown_images,
+)
 from cpn.coco.records import (
     Box,
     CocoBox,
     CocoCategory,
     CocoImage,
-    PixelCount,
-    unusable_reason,
+    describe_dropped,
+    split_usable,
 )
 from cpn.coco.strict_json import read_json
 from cpn.config.schema import PredictConfig
@@ -36,9 +41,11 @@ Image = npt.NDArray[np.uint8]
 
 
 class _Photo(CocoImage, frozen=True):
+    """A width or height that is unknown is 0 or null."""
+
     file_name: str
-    width: PixelCount | None = None
-    height: PixelCount | None = None
+    width: Annotated[int, msgspec.Meta(ge=0, le=2**20)] | None = None
+    height: Annotated[int, msgspec.Meta(ge=0, le=2**20)] | None = None
 
 
 class _BoxFile(msgspec.Struct, frozen=True):
@@ -70,8 +77,8 @@ def predict(config: PredictConfig) -> Path:
 
     Raises:
         FileNotFoundError: there is no such checkpoint or box file.
-        UserError: no image at the source, an unreadable image, boxes that fit no image, or
-            predictions that are not finite.
+        UserError: no image at the source, an unreadable image, boxes that fit no image or are of
+            another size than theirs, or predictions that are not finite.
     """
     predictor = Predictor.from_checkpoint(
         config.checkpoint, device=config.device, batch_size=config.batch_size
@@ -84,7 +91,7 @@ def predict(config: PredictConfig) -> Path:
     records: list[dict[str, Any]] = []
     for path in paths:
         given = people.get(path)
-        image = read_photo(path, None if given is None else given.size_hw)
+        image = read_photo(path, given)
         poses = predictor(image, None if given is None else given.boxes_xyxy)
         records += to_records(path, poses)
         shown = np.where(poses.scores >= config.keypoint_threshold, poses.scores, 0.0)
@@ -96,20 +103,29 @@ def predict(config: PredictConfig) -> Path:
     return written
 
 
-def read_photo(path: Path, boxes_size_hw: tuple[int, int] | None) -> Image:
+def read_photo(path: Path, boxes: PhotoBoxes | None) -> Image:
     """A photo (H, W, 3) RGB, upright by its EXIF orientation.
 
     Only where the size that goes with its boxes is that of the stored pixels, the boxes are of
-    these, as in COCO's files: the photo is then left as stored, with a warning.
+    these, as in COCO's files: the photo is then left as stored, with a warning. So it is where the
+    orientation keeps the size, which then cannot tell.
 
     Raises:
-        UserError: as `read_image`.
+        UserError: as `read_image`, or the boxes are of neither size.
     """
     upright = read_image(path, upright=True)
-    if boxes_size_hw in {None, upright.shape[:2]}:
+    if boxes is None or not boxes.boxes_xyxy.size:
         return upright
     stored = read_image(path)
-    if stored.shape[:2] != boxes_size_hw:
+    if boxes.size_hw not in {None, upright.shape[:2], stored.shape[:2]}:
+        raise UserError(
+            f"{path}: its boxes are of a photo of {_wxh(boxes.size_hw)} (width x height), it has"
+            f" {_wxh(upright.shape)}; give the photo that the boxes were drawn on, or correct"
+            " width, height and bbox in the JSON"
+        )
+    if np.array_equal(stored, upright):
+        return upright
+    if stored.shape != upright.shape and boxes.size_hw != stored.shape[:2]:
         return upright
     logger.warning(
         "%s: its boxes are for the stored pixels, before the EXIF orientation, so it is not turned "
@@ -117,6 +133,10 @@ def read_photo(path: Path, boxes_size_hw: tuple[int, int] | None) -> Image:
         path,
     )
     return stored
+
+
+def _wxh(size_hw: Sequence[int]) -> str:
+    return f"{size_hw[1]} x {size_hw[0]}"
 
 
 def find_images(source: Path) -> list[Path]:
@@ -135,35 +155,48 @@ def read_boxes(file: Path, source: Path, paths: Sequence[Path]) -> dict[Path, Ph
     """The person boxes of each photo; a photo without boxes gets none.
 
     A photo is the JSON's image whose file_name is its path below `source`, else the one with its
-    base name. Other categories, crowds and boxes without area are left out and counted.
+    base name. Other categories, crowds and boxes without area are left out and counted; boxes of
+    images that are not among the photos do not count.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: not a COCO JSON with one person category, none of its images is among the
-            photos, or a photo may be several of its images.
+        UserError: not a COCO JSON with one person category, an image id is repeated or unknown,
+            none of its images is among the photos, or a photo may be several of its images.
     """
-    content = read_json(file, _BoxFile)
-    grouped = _usable_boxes(file, content)
+    name = f"boxes={file}"
+    content = _read_box_file(file)
+    refuse_repeated([image.id for image in content.images], "image id", name)
+    image_ids = {image.id for image in content.images}
+    refuse_unknown_images(content.annotations, image_ids, name, "its 'images'")
     matched = _match(paths, source, file, content.images)
     if not matched:
-        raise UserError(f"boxes={file}: none of its images is among the {len(paths)} given")
+        raise UserError(f"{name}: none of its images is among the {len(paths)} given")
+    if absent := len(paths) - len(matched):
+        logger.warning("%d of %d photos are not in %s: nobody there", absent, len(paths), name)
+    wanted = {photo.id for photo in matched.values()}
+    records, dropped = split_usable(
+        (record for record in content.annotations if record.image_id in wanted),
+        _person_id(file, content),
+    )
+    logger.info("%s: %d person boxes; dropped: %s", file, len(records), describe_dropped(dropped))
+    grouped: dict[int, list[Box]] = defaultdict(list)
+    for record in records:
+        grouped[record.image_id].append(record.bbox)
     return {path: _photo_boxes(matched.get(path), grouped) for path in paths}
 
 
-def _usable_boxes(file: Path, content: _BoxFile) -> dict[int, list[Box]]:
-    """Boxes xywh by image id."""
-    person_id = _person_id(file, content)
-    grouped: dict[int, list[Box]] = defaultdict(list)
-    dropped: Counter[str] = Counter()
-    for record in content.annotations:
-        if reason := unusable_reason(record, person_id):
-            dropped[reason] += 1
-        else:
-            grouped[record.image_id].append(record.bbox)
-    reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(dropped.items()))
-    kept = sum(map(len, grouped.values()))
-    logger.info("%s: %d person boxes; dropped: %s", file, kept, reasons or "nothing")
-    return grouped
+def _read_box_file(file: Path) -> _BoxFile:
+    def mend(document: object) -> object:
+        if isinstance(document, list):
+            raise UserError(
+                f"boxes={file}: a list, as detections are; needed is a COCO JSON object with"
+                " 'images' (id, file_name) and 'annotations' (image_id, category_id, bbox)"
+            )
+        return ignore_other_categories(
+            document, lambda known: person_category(known, "", with_keypoints=False)
+        )
+
+    return read_json(file, _BoxFile, mend=mend)
 
 
 def _person_id(file: Path, content: _BoxFile) -> int | None:
@@ -190,9 +223,8 @@ def _match(
         if len(found) > 1:
             names = [image.file_name for image in found[:5]]
             raise UserError(
-                f"boxes={file}: {path} may be any of its {len(found)} images {names}; set source "
-                "to the folder that their file_name is relative to, or leave one of them in the "
-                "JSON"
+                f"boxes={file}: {path} may be any of its {len(found)} images {names}; leave "
+                "one of them in the JSON, or rename the photos and their file_name"
             )
         if found:
             matched[path] = found[0]

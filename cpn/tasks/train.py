@@ -59,6 +59,8 @@ def _train(config: TrainConfig, context: DistributedContext) -> dict[str, float]
         _describe(config, model, people)
     tracker = create_tracker(directory.path, is_main=context.is_main)
     trainer = _build_trainer(config, context, directory, model, people, tracker)
+    if context.is_main:
+        logger.info("precision %s (%s)", trainer.precision.name, config.engine.precision)
     # Everything that can fail has been built: only now may an earlier run be deleted.
     make_run_directory(config, context)
     if directory.resume and trainer.restore():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cpn.coco.annotation_file import (
@@ -77,9 +78,9 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "repeated annotation": (annotation(1, id=2), r"annotation id used more than once: 1 \(2\)"),
     "unknown image": (
         annotation(1, image_id=8),
-        r"annotations 1 \(3\) have an image_id that 'images' lacks, the first one 8; remove them",
+        r"1 annotation \(id 3\) with an image_id that 'images' lacks, the first one 8; remove them",
     ),
-    "other category of unknown image": (annotation(2, image_id=8), r"annotations 1 \(4\) have an"),
+    "other category of unknown image": (annotation(2, image_id=8), r"1 annotation \(id 4\) with"),
     "short keypoints": (
         annotation(0, keypoints=[1, 2, 2]),
         r"annotation 2: 'keypoints' has 3 numbers, 2 keypoints need 6 \(x, y, v each\)",
@@ -97,11 +98,17 @@ BROKEN: dict[str, tuple[Change, str]] = {
         r"at annotations\[0\]\.keypoints\[1\] \(id 2\): not a finite number",
     ),
     "short box": (annotation(0, bbox=[1, 2, 3]), r"length 4, got 3 \(value: \[1, 2, 3\]\)"),
-    "no box": (annotation(2, bbox=None), r"at annotations\[2\]\.bbox \(id 4\): Expected `array`"),
+    "no box": (annotation(1, bbox=None), r"at annotations\[1\]\.bbox \(id 3\): Expected `array`"),
     "infinite area": (annotation(0, area=float("inf")), r"area \(id 2\): not a finite number"),
     "negative area": (annotation(0, area=-1.0), r"area \(id 2\): Expected `float` >= 0\.0"),
-    "crowd of 2": (annotation(0, iscrowd=2), r"iscrowd \(id 2\): Invalid enum value 2"),
-    "negative id": (annotation(0, id=-1), r"id \(id -1\): Expected `int` >= 0"),
+    "crowd of 2": (annotation(0, iscrowd=2), r"iscrowd \(id 2\): Expected `int` <= 1"),
+    "huge id": (annotation(0, id=2**63), r"id \(id 9.*\): Expected `int` <= 9223372036854775807"),
+    "half an id": (annotation(0, id=1.5), r"id \(id 1\.5\): Expected `int`, got `float`"),
+    "other category without id": (
+        lambda d: d["annotations"][2].pop("id"),
+        r"at annotations\[2\] \(image_id 9\): Object missing required field `id`",
+    ),
+    "mistyped category of a record": (annotation(2, category_id="3"), r"category_id \(id 4\)"),
     "mistyped category": (
         lambda d: d["categories"][1].update(id="3"),
         r"at categories\[1\]\.id \(id '3'\)",
@@ -128,6 +135,47 @@ def test_a_person_may_have_no_keypoints(keypoints: object) -> None:
     document = small_document()
     document["annotations"][0]["keypoints"] = keypoints
     assert read(document).annotations[0].keypoints == keypoints
+
+
+@pytest.mark.parametrize("broken", [{"bbox": []}, {"area": -3}, {"keypoints": [[1, 2, 2]]}])
+@pytest.mark.parametrize("category_id", [None, 1])
+def test_what_is_no_person_is_not_checked(
+    tmp_path: Path, broken: Document, category_id: int | None
+) -> None:
+    document = small_document()
+    document["annotations"][2] = {"id": 4, "image_id": 9, "category_id": 3} | broken
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps(document))
+    for source in (path, document):
+        file = read_annotation_file(source, CocoFile[CocoImage], category_id=category_id)
+        assert [record.id for record in file.annotations] == [2, 3, 4]
+
+
+def test_limbs_are_not_checked_where_none_is_drawn() -> None:
+    document = small_document()
+    document["categories"][0]["skeleton"] = [["tip", "tail"]]
+    assert read(document).person.id == 1
+
+
+@pytest.mark.parametrize("image_id", [-(2**63), -1, 2**63 - 1])
+def test_ids_are_those_of_int64(image_id: int) -> None:
+    document = small_document()
+    document["images"][0]["id"] = image_id
+    for record in document["annotations"][:2]:
+        record["image_id"] = image_id
+    assert list(read(document).images) == [image_id, 9]
+
+
+def test_whole_numbers_may_be_floats_or_numpy_s(tmp_path: Path) -> None:
+    document = small_document()
+    document["annotations"][0] |= {"image_id": 7.0, "iscrowd": 0.0, "num_keypoints": 2.0}
+    document["annotations"][1] |= {"iscrowd": None}
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps(document))
+    expected = read_annotation_file(path, CocoFile[CocoImage]).annotations
+    assert type(expected[0].image_id) is int
+    document["annotations"][0] |= {"image_id": np.int64(7), "bbox": np.array([0, 0, 9, 9])}
+    assert read(document).annotations == expected
 
 
 @pytest.mark.parametrize("iscrowd", [0, 1, False, True])

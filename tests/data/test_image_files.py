@@ -86,6 +86,20 @@ def test_bytes_behind_the_end_marker_do_no_harm(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(path), expected)
 
 
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_the_film_of_a_motion_photo_does_no_harm(tmp_path: Path, progressive: int) -> None:
+    path = tmp_path / "phone.jpg"
+    flags = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
+    assert cv2.imwrite(str(path), _photo(), flags)
+    expected = read_image(path)
+    whole = with_exif_orientation(path.read_bytes(), 1, b"\xff\xd8\xff\xda\x00\x02\xff\xd9")
+    path.write_bytes(whole + b"ftyp mp4 \xff\xd9 \xff\xda film")
+    np.testing.assert_array_equal(read_image(path), expected)
+    path.write_bytes(whole[:-2] + b"\x00" * 99)
+    with pytest.raises(UserError, match="cut off"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"\x89PNG\r\n\x1a\nrest"])
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.jpg").write_bytes(content)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -63,6 +64,13 @@ def test_evaluation_follows_the_crop_rule_alone() -> None:
 def test_an_augmentation_of_nothing_changes_nothing() -> None:
     for still, plain in zip(_apply(STILL), _apply(None), strict=True):
         np.testing.assert_array_equal(still, plain)
+
+
+def test_the_defaults_are_those_of_the_config() -> None:
+    root = Path(__file__).parents[2]
+    values = yaml.safe_load((root / "configs/augment/cpn.yaml").read_text(encoding="utf-8"))
+    values["scale_range"] = tuple(values["scale_range"])
+    assert Augmentation(**values) == Augmentation()
 
 
 def test_margin_enlarges_the_box() -> None:

@@ -214,13 +214,17 @@ def test_sigmas_decide_the_similarity(document: Document, perfect: Perfect) -> N
 
 
 def test_wrong_number_of_sigmas_is_refused(document: Document, perfect: Perfect) -> None:
-    with pytest.raises(UserError, match="annotation 1 has 17 keypoints but there are 16 sigmas"):
+    with pytest.raises(
+        UserError, match=r"annotation 1 has 17 keypoints but there are 16 sigmas; set sigmas="
+    ):
         evaluate_keypoints(document, perfect(document), sigmas=[0.1] * 16)
 
 
 @pytest.mark.parametrize("sigma", [0.0, -0.1, math.nan, math.inf])
 def test_sigmas_must_be_positive(document: Document, perfect: Perfect, sigma: float) -> None:
-    with pytest.raises(UserError, match=r"data\.sigmas must be positive and finite"):
+    with pytest.raises(
+        UserError, match=r"sigmas=.*data\.sigmas in train.py\) must be positive and"
+    ):
         evaluate_keypoints(document, perfect(document), sigmas=[sigma] * 17)
 
 
@@ -260,7 +264,7 @@ def custom(document: Document, k: int, names: list[str] | None) -> Document:
 
 def test_unknown_keypoint_names_need_sigmas(document: Document) -> None:
     truth = read_ground_truth(custom(document, 2, ["left_tip", "tail"]))
-    with pytest.raises(UserError, match=r"set data\.sigmas to 2 numbers"):
+    with pytest.raises(UserError, match=r"set sigmas=.*data\.sigmas in train.py\) to 2 numbers"):
         category_sigmas(truth)
     assert category_sigmas(truth, [0.1, 0.2]) == (0.1, 0.2)
 
@@ -276,7 +280,7 @@ def test_unnamed_keypoints_are_coco_s_if_there_are_17(
 
 def test_other_unnamed_keypoints_need_sigmas(document: Document) -> None:
     truth = read_ground_truth(custom(document, 14, None))
-    with pytest.raises(UserError, match=r"names no keypoints .*\[14\] keypoints; set data\.sigmas"):
+    with pytest.raises(UserError, match=r"names no keypoints .*\[14\] keypoints; set sigmas="):
         category_sigmas(truth)
     assert category_sigmas(truth, [0.1] * 14) == (0.1,) * 14
 

@@ -35,7 +35,7 @@ def test_a_wrong_num_keypoints_is_counted_anew_with_a_warning(
     with caplog.at_level(logging.WARNING):
         truth = read_ground_truth(document)
     assert truth.to_coco()["annotations"][1]["num_keypoints"] == 17
-    assert "keypoints in 1 (2) annotations" in caplog.text
+    assert "keypoints in 1 annotation (id 2);" in caplog.text
 
 
 def test_other_categories_are_left_out(document: Document) -> None:
@@ -87,7 +87,7 @@ def test_unknown_restrictions_are_refused(
         ("keypoints", [1.0, 2.0, 3.0], r"annotation 2: 'keypoints' has 3 numbers, 17 .* need 51"),
         ("keypoints", "nose", r"at annotations\[1\]\.keypoints \(id 2\): Expected .*'nose'"),
         ("id", 1, r"annotation id used more than once: 1 \(1\)"),
-        ("image_id", 8, r"annotations 1 \(2\) have an image_id that 'images' lacks, .* 8;"),
+        ("image_id", 8, r"1 annotation \(id 2\) with an image_id that 'images' lacks, .* 8;"),
     ],
 )
 def test_bad_annotations_are_refused(

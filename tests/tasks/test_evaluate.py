@@ -1,5 +1,6 @@
 """Evaluation from a checkpoint and from a results file."""
 
+import codecs
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -236,6 +237,8 @@ def test_numbers_by_an_image_field(
     for image in document["images"]:
         image["source"] = "odd" if image["id"] % 2 else "even"
     tiny_coco.write(document)
+    marked = codecs.BOM_UTF8 + tiny_coco.annotations.read_bytes()
+    tiny_coco.annotations.write_bytes(marked)
     with caplog.at_level("INFO"):
         evaluate(evaluate_config(checkpoint=str(checkpoint), group_by="source"))
     assert "source=even" in caplog.text

@@ -88,6 +88,15 @@ def test_a_stopped_run_goes_on_bit_for_bit(tiny_config: MakeConfig, tmp_path: Pa
     assert logs[0] == logs[1]
 
 
+def test_the_chosen_precision_is_told(
+    tiny_config: MakeConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpn.engine.precision.computes_bf16", lambda _: False)
+    with caplog.at_level("INFO"):
+        train(tiny_config("engine.epochs=1", "engine.precision=auto"))
+    assert caplog.text.count("precision fp32 (auto)") == 1
+
+
 def test_an_existing_run_is_not_overwritten_unasked(tiny_config: MakeConfig) -> None:
     train(tiny_config("engine.epochs=1"))
     with pytest.raises(UserError, match=r"run\.if_exists=resume to continue it"):

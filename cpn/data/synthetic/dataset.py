@@ -8,8 +8,6 @@ workers nor the number of pictures changes it.
 """
 
 import hashlib
-import json
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +20,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from cpn.atomic import write_atomically, write_json
 from cpn.data.synthetic.background import Picture
 from cpn.data.synthetic.scene import SeenPerson, render_scene
 from cpn.errors import UserError
@@ -180,7 +179,7 @@ def generate_dataset(
     seconds = time.perf_counter() - started
     annotations = _number(per_image)
     file.parent.mkdir(exist_ok=True)
-    _write_atomically(file, json.dumps(_coco(settings, num_images, annotations)).encode())
+    write_json(file, _coco(settings, num_images, annotations))
     with_keypoints = sum(annotation["num_keypoints"] > 0 for annotation in annotations)
     return SyntheticSummary(
         images, file, num_images, len(annotations), with_keypoints, num_images / seconds
@@ -220,14 +219,8 @@ def _draw_file(settings: SyntheticSettings, folder: Path, index: int) -> list[An
     rendered = render_image(settings, index)
     options = [cv2.IMWRITE_JPEG_QUALITY, rendered.jpeg_quality]
     _, data = cv2.imencode(".jpg", cv2.cvtColor(rendered.picture, cv2.COLOR_RGB2BGR), options)
-    _write_atomically(folder / file_name(index), data.tobytes())
+    write_atomically(folder / file_name(index), data.tobytes(), sync=False)
     return rendered.annotations
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial_path.write_bytes(data)
-    partial_path.replace(path)
 
 
 def _number(per_image: list[list[Annotation]]) -> list[Annotation]:
@@ -241,7 +234,7 @@ def _number(per_image: list[list[Annotation]]) -> list[Annotation]:
 
 def _info(settings: SyntheticSettings, num_images: int) -> dict[str, Any]:
     described = asdict(settings) | {"image_size_hw": list(settings.image_size_hw)}
-    return {"description": "generated people", "version": 1, "num_images": num_images, **described}
+    return {"description": "generated people", "version": 2, "num_images": num_images, **described}
 
 
 def _coco(

@@ -86,6 +86,10 @@ def test_the_files_show_the_pictures_in_their_colours(root: Path) -> None:
     assert np.abs(as_rgb - picture).mean() < 0.5 * np.abs(as_bgr - picture).mean()
 
 
+def test_the_version_is_that_of_the_pictures(document: dict[str, Any]) -> None:
+    assert document["info"]["version"] == 2
+
+
 def test_the_category_is_cocos(document: dict[str, Any]) -> None:
     (category,) = document["categories"]
     assert category["name"] == "person"
