@@ -13,7 +13,7 @@ from cpn.models.timm_body import create_timm_body
 
 def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UserError, match=r"need the extra `timm`: pip install 'cpn-pose\[timm\]'"):
+    with pytest.raises(UserError, match=r"need the package timm: pip install timm"):
         create_backbone("timm:resnet18")
 
 
