@@ -109,7 +109,7 @@ def place_people(
 
 def _sample_azimuth(rng: np.random.Generator) -> float:
     """Degrees; people are photographed from the front more often than from behind."""
-    facing = rng.random() < 0.88
+    facing = rng.random() < 0.93
     return float(rng.normal(0, 25) if facing else rng.uniform(-180, 180))
 
 
@@ -121,7 +121,7 @@ def _sample_root(
     others: list[PlacedFigure],
 ) -> Array:
     """Choose where the pelvis is: (3,) camera frame, from the wanted size and image place."""
-    neighbour = others[rng.integers(len(others))] if others and rng.random() < 0.2 else None
+    neighbour = others[rng.integers(len(others))] if others and rng.random() < 0.15 else None
     height, width = camera.size_hw
     is_portrait = neighbour is None and rng.random() < 0.1
     share = rng.uniform(1.0, 2.0) if is_portrait else rng.uniform(0.45, 1.0)
