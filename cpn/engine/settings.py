@@ -13,7 +13,7 @@ class TrainerSettings:
         epochs: Passes over the training loader.
         accumulate: Micro-batches per optimizer step.
         clip_norm: Largest global gradient norm, None for no clipping.
-        precision: `fp32`, `bf16` or `fp16`.
+        precision: `fp32`, `bf16`, `fp16`, or `auto` (bf16 where the device computes in it).
         ema_decay: Decay of the weight average that is evaluated and saved, None for no average.
         channels_last: Use the NHWC memory format.
         compile: Compile the module with `torch.compile`.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cpn.models.backbone import Backbone
 from cpn.models.global_net import GlobalNet
-from cpn.models.layers import level_name
+from cpn.models.layers import Order, level_name
 from cpn.models.pyramid import FeaturePyramid
 from cpn.models.refine_net import RefineNet
 
@@ -87,6 +87,16 @@ class CascadedPyramidNetwork(nn.Module):
         for head in [*heads, *([self.refine_net] if self.refine_net is not None else [])]:
             if isinstance(head.norm, nn.BatchNorm2d):
                 nn.init.constant_(head.norm.weight, scale)
+
+    def set_order(self, order: Order) -> None:
+        """Chooses where 1x1 convolutions run that meet an upsampling; no result changes.
+
+        "coarse_first", the default, before it, where there are fewer cells; "published" after it,
+        as the paper draws the network and as its operations are counted.
+        """
+        self.pyramid.order = order
+        if self.refine_net is not None:
+            self.refine_net.order = order
 
     def preprocess(self, crops: Tensor) -> Tensor:
         """RGB crops (N, 3, H, W), uint8 0..255 -> the network's input, float32.

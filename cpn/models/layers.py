@@ -4,14 +4,18 @@ Legend: N images, C channels, h x w cells of a feature map.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 Norm = Literal["batch", "group", "none"]
 Interpolation = Literal["bilinear", "nearest"]
 Projection = Literal["always", "when_needed"]
+Order = Literal["coarse_first", "published"]
+"""Whether 1x1 convolutions run before the upsampling that the paper puts before them."""
 
 PREDICTION_STD = 0.001
 """Initial weights of a heatmap convolution that no norm follows."""
@@ -67,7 +71,11 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, h, w) -> (N, C_out, h/stride, w/stride)."""
-        out: Tensor = self.activation(self.norm(self.conv(x)))
+        return self.finish(self.conv(x))
+
+    def finish(self, convolved: Tensor) -> Tensor:
+        """What follows the convolution."""
+        out: Tensor = self.activation(self.norm(convolved))
         return out
 
 
@@ -103,7 +111,35 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, h, w) -> (N, C_out, h, w)."""
-        out: Tensor = self.activation(self.expand(self.spatial(self.reduce(x))) + self.shortcut(x))
+        return self._join(self.reduce(x), self.shortcut(x))
+
+    def over_resized(
+        self, parts: Sequence[Tensor], size_hw: tuple[int, int], *, align_corners: bool
+    ) -> Tensor:
+        """The bottleneck of the resized, concatenated parts, without resizing or joining them.
+
+        Args:
+            parts: (N, C_i, h_i, w_i), with C_in channels in all.
+            size_hw: where they are to meet.
+            align_corners: of the bilinear interpolation.
+
+        Returns:
+            (N, C_out, *size_hw).
+        """
+
+        def convolve(layer: ConvNorm) -> Tensor:
+            return layer.finish(
+                convolve_resized(layer.conv, parts, size_hw, align_corners=align_corners)
+            )
+
+        if isinstance(self.shortcut, ConvNorm):
+            return self._join(convolve(self.reduce), convolve(self.shortcut))
+        resized = [resize(part, size_hw, align_corners=align_corners) for part in parts]
+        out: Tensor = self(torch.cat(resized, dim=1))
+        return out
+
+    def _join(self, reduced: Tensor, shortcut: Tensor) -> Tensor:
+        out: Tensor = self.activation(self.expand(self.spatial(reduced)) + shortcut)
         return out
 
 
@@ -131,6 +167,43 @@ def resize(
         return x
     corners = align_corners if mode == "bilinear" else None
     return functional.interpolate(x, size=size_hw, mode=mode, align_corners=corners)
+
+
+def convolve_resized(
+    conv: nn.Conv2d,
+    parts: Sequence[Tensor],
+    size_hw: tuple[int, int],
+    *,
+    mode: Interpolation = "bilinear",
+    align_corners: bool = True,
+) -> Tensor:
+    """`conv` of the resized, concatenated parts, computed at each part's own size.
+
+    A 1x1 convolution mixes channels and interpolation mixes cells, so they commute (the weights of
+    an interpolation sum to 1, so even a constant does); over a concatenation the convolution is the
+    sum of those over its parts. The same function, but the products are taken where there are
+    fewer cells.
+
+    Args:
+        conv: 1x1, stride 1.
+        parts: (N, C_i, h_i, w_i), with as many channels in all as `conv` takes.
+        size_hw: of the result.
+        mode: of the interpolation.
+        align_corners: of bilinear interpolation.
+
+    Returns:
+        (N, C_out, *size_hw).
+    """
+    weights = torch.split(conv.weight, [part.shape[1] for part in parts], dim=1)
+    total: Tensor | None = None
+    for part, weight in zip(parts, weights, strict=True):
+        if part.shape[-2] * part.shape[-1] > size_hw[0] * size_hw[1]:  # rare: it is to shrink
+            part = resize(part, size_hw, mode=mode, align_corners=align_corners)  # noqa: PLW2901
+        mixed = functional.conv2d(part, weight)
+        mixed = resize(mixed, size_hw, mode=mode, align_corners=align_corners)
+        total = mixed if total is None else total + mixed
+    assert total is not None, "there is at least one part"
+    return total if conv.bias is None else total + conv.bias[:, None, None]
 
 
 def initialise_weights(module: nn.Module) -> None:

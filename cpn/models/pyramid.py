@@ -12,6 +12,8 @@ from cpn.models.layers import (
     ConvNorm,
     Interpolation,
     Norm,
+    Order,
+    convolve_resized,
     initialise_weights,
     level_name,
     resize,
@@ -68,6 +70,8 @@ class FeaturePyramid(nn.Module):
         levels: ascending, with the extra ones.
         channels: of every level.
         strides: input pixels per cell, by level.
+        order: "coarse_first" runs the top-down 1x1 before the upsampling, "published" after it;
+            the results are the same.
 
     Raises:
         ValueError: levels that do not ascend or that the backbone does not give, channels or
@@ -87,6 +91,7 @@ class FeaturePyramid(nn.Module):
     ) -> None:
         super().__init__()
         self.design = design or PyramidDesign()
+        self.order: Order = "coarse_first"
         self.lateral_levels = _checked_levels(levels, in_channels, in_strides)
         _check_extra(extra, num_extra)
         if channels < 1:
@@ -157,12 +162,17 @@ class FeaturePyramid(nn.Module):
 
     def _bring_down(self, above: Tensor, level: int, lateral: Tensor) -> Tensor:
         size_hw = (lateral.shape[-2], lateral.shape[-1])
-        above = resize(
-            above, size_hw, mode=self.design.upsample, align_corners=self.design.align_corners
+        mode, corners = self.design.upsample, self.design.align_corners
+        if not self.design.top_down_conv:
+            return resize(above, size_hw, mode=mode, align_corners=corners)
+        layer = self.top_down[level_name(level)]
+        assert isinstance(layer, ConvNorm)
+        if self.order == "published":
+            out: Tensor = layer(resize(above, size_hw, mode=mode, align_corners=corners))
+            return out
+        return layer.finish(
+            convolve_resized(layer.conv, [above], size_hw, mode=mode, align_corners=corners)
         )
-        if self.design.top_down_conv:
-            above = self.top_down[level_name(level)](above)
-        return above
 
     def _add_extra(self, merged: dict[int, Tensor], coarsest_feature: Tensor) -> None:
         x = coarsest_feature

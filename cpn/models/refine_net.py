@@ -10,6 +10,7 @@ from cpn.models.layers import (
     Bottleneck,
     HeatmapConv,
     Norm,
+    Order,
     Projection,
     initialise_weights,
     level_name,
@@ -39,6 +40,8 @@ class RefineNet(nn.Module):
 
     Attributes:
         levels: coarse to fine, the order of concatenation.
+        order: "coarse_first" runs the last bottleneck's 1x1 convolutions at each level's own
+            size, "published" on the concatenated maps; the results are the same.
 
     Raises:
         ValueError: no levels, a negative count, or a number or name that is not allowed.
@@ -62,6 +65,7 @@ class RefineNet(nn.Module):
         if negative := {level: count for level, count in bottlenecks.items() if count < 0}:
             raise ValueError(f"bottleneck counts must be at least 0, got {negative}")
         check_head(channels, num_keypoints, heatmap_stride)
+        self.order: Order = "coarse_first"
         self.levels = tuple(sorted(bottlenecks, reverse=True))
         self.channels = channels
         self.num_keypoints = num_keypoints
@@ -88,13 +92,12 @@ class RefineNet(nn.Module):
     def forward(self, features: Mapping[int, Tensor], input_hw: tuple[int, int]) -> Tensor:
         """Pyramid levels (N, C, h_l, w_l) -> heatmaps (N, K, h, w), h x w = input_hw // stride."""
         size_hw = (input_hw[0] // self.heatmap_stride, input_hw[1] // self.heatmap_stride)
-        branches = [
-            resize(
-                self.cascade[level_name(level)](features[level]),
-                size_hw,
-                align_corners=self.align_corners,
-            )
-            for level in self.levels
-        ]
-        out: Tensor = self.norm(self.heatmaps(self.fuse(torch.cat(branches, dim=1))))
+        branches = [self.cascade[level_name(level)](features[level]) for level in self.levels]
+        corners = self.align_corners
+        if self.order == "published":
+            resized = [resize(branch, size_hw, align_corners=corners) for branch in branches]
+            fused = self.fuse(torch.cat(resized, dim=1))
+        else:
+            fused = self.fuse.over_resized(branches, size_hw, align_corners=corners)
+        out: Tensor = self.norm(self.heatmaps(fused))
         return out

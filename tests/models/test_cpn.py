@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -7,6 +7,7 @@ import torch
 from cpn.models.backbone import create_backbone
 from cpn.models.cpn import CascadedPyramidNetwork, CpnOutput
 from cpn.models.global_net import GlobalNet
+from cpn.models.layers import Order
 from cpn.models.pyramid import FeaturePyramid, PyramidDesign
 from cpn.models.refine_net import RefineNet
 
@@ -58,6 +59,22 @@ def test_every_variant_trains_all_its_parameters(name: str, small_cpn: Build) ->
     stride = model.heatmap_stride
     assert out.final.shape == (2, 3, 64 // stride, 96 // stride)
     assert (out.refined_heatmaps is None) == (model.refine_net is None)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_order_of_1x1_and_upsampling_changes_nothing(name: str, small_cpn: Build) -> None:
+    """Outputs, gradients and running statistics in training, to rounding in float64."""
+    images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    results = []
+    for order in get_args(Order):
+        model = small_cpn(**VARIANTS[name]).double()
+        model.set_order(order)
+        out: CpnOutput = model(images)
+        out.final.square().sum().backward()  # type: ignore[no-untyped-call]
+        gradients = [value.grad for value in model.parameters() if value.grad is not None]
+        results.append([*out.global_heatmaps, out.final, *gradients, *model.buffers()])
+    for coarse_first, published in zip(*results, strict=True):
+        torch.testing.assert_close(coarse_first, published, rtol=1e-7, atol=1e-9)
 
 
 def test_final_is_refined_or_the_finest_level() -> None:

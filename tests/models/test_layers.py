@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -6,6 +8,8 @@ from cpn.models.layers import (
     Bottleneck,
     ConvNorm,
     HeatmapConv,
+    Interpolation,
+    convolve_resized,
     initialise_weights,
     make_norm,
     output_normalisation,
@@ -74,6 +78,22 @@ def test_resize_by_hand() -> None:
 def test_resize_to_the_same_size_is_free() -> None:
     x = _column()
     assert resize(x, (2, 1)) is x
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_1x1_over_resized_parts_runs_at_their_own_size(
+    bias: bool, mode: Interpolation, align_corners: bool
+) -> None:
+    """Parts that grow, stay and shrink; different numbers of channels."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 4, 1, bias=bias)
+    parts = [torch.randn(2, 1, 3, 2), torch.randn(2, 2, 6, 4), torch.randn(2, 3, 12, 8)]
+    resized = partial(resize, size_hw=(6, 4), mode=mode, align_corners=align_corners)
+    wanted = conv(torch.cat([resized(part) for part in parts], dim=1))
+    given = convolve_resized(conv, parts, (6, 4), mode=mode, align_corners=align_corners)
+    torch.testing.assert_close(given, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_heatmaps_without_norm_start_near_zero() -> None:

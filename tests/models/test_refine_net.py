@@ -44,6 +44,7 @@ def test_output_size_follows_the_heatmap_stride(stride: int, size_hw: tuple[int,
 
 def test_branches_are_concatenated_coarse_to_fine() -> None:
     net = RefineNet({2: 0, 3: 0}, 1, 1, norm="none", output_norm=False)
+    net.order = "published"
     seen: list[Tensor] = []
     net.fuse.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     net({2: torch.full((1, 1, 4, 4), 2.0), 3: torch.full((1, 1, 2, 2), 3.0)}, (16, 16))

@@ -37,6 +37,20 @@ def test_parts_add_up(meta_cpn: Build) -> None:
     assert statistics.summary().startswith("27.41 M parameters, 7.316 GFLOPs (backbone 4.004, ")
 
 
+def test_coarse_first_saves_products(meta_cpn: Build) -> None:
+    """RefineNet's 1x1 of 384 outputs and the pyramid's of 256 see a quarter of the cells or less.
+
+    By hand, in cells of 64 x 48 = 3072: the three coarser levels' 256 x 384 products are taken at
+    1/4 + 1/16 + 1/64 instead of 3 times 1, the top-down 256 x 256 at 1/4 of 1 + 1/4 + 1/16.
+    """
+    refine = 3072 * 256 * 384 * (3 - 1 / 4 - 1 / 16 - 1 / 64)
+    top_down = 3072 * 256 * 256 * (1 + 1 / 4 + 1 / 16) * 3 / 4
+    statistics = model_statistics(meta_cpn("resnet50"), (256, 192))
+    saved = statistics.gflops - statistics.computed_gflops
+    assert saved == pytest.approx((refine + top_down) / 1e9)
+    assert statistics.summary().endswith(", computed with 6.310")
+
+
 def test_a_multiply_add_counts_once(small_cpn: Build) -> None:
     model = small_cpn(refined=False)
     stem = model_statistics(model, (64, 64)).parts["backbone"].gflops * 1e9
