@@ -19,7 +19,7 @@ LADDER = (
     ("cpn.estimator",),
     ("cpn.build",),
     ("cpn.data", "cpn.detection", "cpn.postprocess"),
-    ("cpn.losses", "cpn.models", "cpn.engine", "cpn.evaluation"),
+    ("cpn.losses", "cpn.models", "cpn.engine", "cpn.evaluation", "cpn.benchmark"),
     ("cpn.heatmaps",),
     ("cpn.geometry",),
     ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.state_dict"),
@@ -33,6 +33,7 @@ CLOSED = {
     "cpn.errors": set[str](),
     "cpn.coco": {"cpn.errors", "msgspec"},
     "cpn.state_dict": {"cpn.errors", "torch"},
+    "cpn.benchmark": {"cpn.atomic", "psutil", "rich", "torch"},
     "cpn.models": {
         *("cpn.errors", "cpn.state_dict"),
         *("torch", "torchvision", "timm", "safetensors"),

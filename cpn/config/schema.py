@@ -330,3 +330,17 @@ class ImportCheckpointConfig(TrainConfig):
 
     source: str = Field(description="pytorch-cpn's .pth.tar")
     out: str = Field(description="the model.safetensors to write")
+
+
+class BenchmarkConfig(TrainConfig):
+    """`scripts/benchmark.py`: what a run costs, part by part, and where its time goes.
+
+    The rest is the training config that is measured.
+    """
+
+    suite: Literal["loader", "step"] = Field(description="what is measured")
+    out: str = Field(description="the JSON to write")
+    rounds: PositiveInt = Field(description="how often each case is timed, in turn")
+    photos: Literal["generated", "data"] = Field(
+        description="generated: 640x480 photos as heavy as COCO's; data: those of data.train"
+    )

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 
 from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.errors import UserError, describe_ids
@@ -63,29 +64,23 @@ def read_image(path: Path, *, upright: bool = False) -> npt.NDArray[np.uint8]:
     Raises:
         UserError: the file is missing, cut off or no readable image.
     """
-    try:
-        content = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the image: {error.strerror}") from error
-    if _is_cut_off(content.data):
-        raise UserError(f"{path}: the JPEG file is cut off; fetch it again or leave it out")
-    flags = cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
-    try:
-        image = cv2.imdecode(content, flags) if content.size else None
-    except cv2.error as error:  # e.g. more pixels than OpenCV allows
-        raise UserError(f"{path}: not a readable image: {error.err}") from error
-    if image is None:
-        raise UserError(f"{path}: not a readable image; fetch it again or leave it out")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), dtype=np.uint8)
+    return _decode(_read_bytes(path), path, upright=upright)
 
 
 def read_person_image(instance: PersonInstance) -> npt.NDArray[np.uint8]:
     """`read_image` of an annotated person; refused if it has another size than annotated.
 
+    Returns:
+        (H, W, 4) uint8: RGB and a byte without meaning, with which `warp_crop` is faster by half;
+        (H, W, 3) where the file is no JPEG.
+
     Raises:
         UserError: as `read_image`, or the size differs.
     """
-    image = read_image(instance.image_path)
+    content = _read_bytes(instance.image_path)
+    image = _decode_jpeg(content)
+    if image is None:
+        image = _decode(content, instance.image_path)
     if image.shape[:2] != instance.image_size_hw:
         height, width = instance.image_size_hw
         raise UserError(
@@ -94,6 +89,38 @@ def read_person_image(instance: PersonInstance) -> npt.NDArray[np.uint8]:
             " the pixels as stored"
         )
     return image
+
+
+def _read_bytes(path: Path) -> npt.NDArray[np.uint8]:
+    try:
+        return np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the image: {error.strerror}") from error
+
+
+def _decode_jpeg(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
+    """The same pixels as OpenCV's, without its detour over BGR; None where anything is unusual."""
+    if content[:2].tobytes() != JPEG_START:
+        return None
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(content, colorspace="RGBX"))
+    except ValueError:
+        return None
+
+
+def _decode(
+    content: npt.NDArray[np.uint8], path: Path, *, upright: bool = False
+) -> npt.NDArray[np.uint8]:
+    if _is_cut_off(content.data):
+        raise UserError(f"{path}: the JPEG file is cut off; fetch it again or leave it out")
+    flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        image = cv2.imdecode(content, flags) if content.size else None
+    except cv2.error as error:  # e.g. more pixels than OpenCV allows
+        raise UserError(f"{path}: not a readable image: {error.err}") from error
+    if image is None:
+        raise UserError(f"{path}: not a readable image; fetch it again or leave it out")
+    return np.asarray(image, dtype=np.uint8)
 
 
 def _is_cut_off(content: memoryview) -> bool:

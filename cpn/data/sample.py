@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 
 class PoseSample(NamedTuple):
@@ -67,8 +68,14 @@ class PoseBatch(NamedTuple):
 
 
 def collate_samples(samples: Sequence[PoseSample]) -> PoseBatch:
-    """Stacks samples of one crop size and one skeleton."""
-    crops = torch.from_numpy(np.stack([sample.crop for sample in samples]))
+    """Stacks samples of one crop size and one skeleton.
+
+    In a loader worker the crops are written straight into memory that the main process shares.
+    """
+    crops = torch.empty((len(samples), *samples[0].crop.shape), dtype=torch.uint8)
+    if get_worker_info() is not None:
+        crops.share_memory_()  # type: ignore[no-untyped-call]
+    np.stack([sample.crop for sample in samples], out=crops.numpy())
     return PoseBatch(
         crops=crops.permute(0, 3, 1, 2),
         points=torch.from_numpy(np.stack([sample.points for sample in samples])),

@@ -122,7 +122,8 @@ def warp_crop(image: Uint8Array, matrix: npt.ArrayLike, input_hw: tuple[int, int
     sampling would skip pixels. 2 x 2 means cost a tenth of the decoding.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8, or with a fourth channel that is left out: four are faster to
+            sample than three.
         matrix: (2, 3) image -> crop, from `crop_matrix`.
         input_hw: size of the crop.
 
@@ -134,6 +135,8 @@ def warp_crop(image: Uint8Array, matrix: npt.ArrayLike, input_hw: tuple[int, int
     while abs(np.linalg.det(values[:, :2])) <= 0.25 and min(image.shape[:2]) >= 2:
         image, values = _halve(image, values)
     warped = cv2.warpAffine(image, values, (width, height), flags=cv2.INTER_LINEAR)
+    if warped.shape[-1] == 4:
+        warped = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
     return np.asarray(warped, dtype=np.uint8)
 
 

@@ -98,20 +98,27 @@ def training_batches(
     people: PersonAnnotations, config: TrainConfig, context: DistributedContext
 ) -> PoseLoader:
     """Shuffled, augmented crops: a function of (seed, epoch) whatever the ranks and workers."""
-    transform = PersonTransform(
-        people.skeleton,
-        (config.input.height, config.input.width),
-        margin=config.input.margin,
-        augmentation=_augmentation(config.augment),
-    )
     return train_loader(
-        PoseDataset(people.instances, transform, seed=config.seed),
+        training_dataset(people, config),
         global_batch=config.engine.batch_size // config.engine.accumulate,
         rank=context.rank,
         world_size=context.world_size,
         num_workers=config.data.workers,
         pin_memory=context.device.type == "cuda",
     )
+
+
+def training_dataset(
+    people: PersonAnnotations, config: TrainConfig, *, input_hw: tuple[int, int] | None = None
+) -> PoseDataset:
+    """Augmented crops, of the config's size or of another."""
+    transform = PersonTransform(
+        people.skeleton,
+        input_hw or (config.input.height, config.input.width),
+        margin=config.input.margin,
+        augmentation=_augmentation(config.augment),
+    )
+    return PoseDataset(people.instances, transform, seed=config.seed)
 
 
 def evaluation_dataset(people: PersonAnnotations, input_config: InputConfig) -> PoseDataset:

@@ -21,7 +21,7 @@ CONFIGS = ROOT / "configs"
 SHARED = "base"
 
 # Keys that contradict each other until a person chooses.
-CHOICES = {"evaluate": ["checkpoint=x"]}
+CHOICES = {"evaluate": ["checkpoint=x"], "benchmark": ["suite=step"]}
 
 
 def _primary_names() -> list[str]:

@@ -138,4 +138,4 @@ def test_annotated_photos_are_read_as_stored(tiny_coco: TinyCoco) -> None:
     document["images"][0]["file_name"] = "turned.jpg"
     tiny_coco.write(document)
     people = read_person_annotations(tiny_coco.annotations, tiny_coco.images)
-    np.testing.assert_array_equal(read_person_image(people.instances[0]), stored)
+    np.testing.assert_array_equal(read_person_image(people.instances[0])[..., :3], stored)

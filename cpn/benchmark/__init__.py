@@ -1,0 +1,1 @@
+"""Measuring: interleaved rounds, medians with spread, and reports that say on which machine."""

@@ -1,0 +1,157 @@
+"""What a training step and a forward pass cost, against the network as published."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from cpn.benchmark.report import Report
+from cpn.benchmark.timing import time_interleaved
+from cpn.build import PoseCriterion, build_encoder, build_loss, build_model
+from cpn.config.schema import BenchmarkConfig
+from cpn.data.sample import PoseBatch
+from cpn.engine.distributed import select_device
+from cpn.engine.optim import build_optimizer
+from cpn.engine.precision import Precision, computes_bf16
+from cpn.models.cpn import CascadedPyramidNetwork
+from cpn.models.layers import Order
+from cpn.models.statistics import model_statistics
+from cpn.skeleton import COCO_17
+
+PUBLISHED = "as published: NCHW, fp32"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to compute the same network."""
+
+    order: Order
+    memory_format: torch.memory_format
+    precision: str
+    compiled: bool = False
+
+
+def benchmark_step(config: BenchmarkConfig) -> Report:
+    """Times forward passes and training steps of random weights on random crops."""
+    device = select_device(config.engine.device)
+    ways = _ways(config, device)
+    model = build_model(config, num_keypoints=COCO_17.num_keypoints, weights="none")
+    batch = random_batch(config, device)
+    size = (config.input.height, config.input.width)
+    settings = {
+        "backbone": config.backbone.name,
+        "input": f"{size[0]}x{size[1]}",
+        "batch": batch.num_samples,
+        "device": str(device),
+        "rounds": config.rounds,
+        "network": model_statistics(model, size).summary(),
+    }
+    report = Report("step", settings)
+    steps = {name: training_step(config, way, batch) for name, way in ways.items()}
+    forwards = {name: forward_pass(config, way, batch) for name, way in ways.items()}
+    for what, cases, goal in (("train step", steps, 0.80), ("forward", forwards, 0.68)):
+        timings = time_interleaved(cases, rounds=config.rounds)
+        for name in cases:
+            report.add(f"{what}, {name}", "images/s", timings.rate(name))
+        for name in list(cases)[1:]:
+            ratio = timings.ratio(name, PUBLISHED)
+            report.add(f"{what}, {name}, over published", "time ratio", ratio)
+            if name == "fp32" and device.type == "cpu":
+                report.require(f"{what} in fp32 over published", ratio.median, "at most", goal)
+    return report
+
+
+def _ways(config: BenchmarkConfig, device: torch.device) -> dict[str, Way]:
+    ways = {
+        PUBLISHED: Way("published", torch.contiguous_format, "fp32"),
+        "fp32": Way("coarse_first", torch.channels_last, "fp32"),
+    }
+    if computes_bf16(device):
+        ways["bf16"] = Way("coarse_first", torch.channels_last, "bf16")
+    if config.engine.compile:
+        compiled = [
+            (f"{name}, compiled", Way(way.order, way.memory_format, way.precision, compiled=True))
+            for name, way in ways.items()
+            if name != PUBLISHED
+        ]
+        ways |= dict(compiled)
+    return ways
+
+
+def random_batch(config: BenchmarkConfig, device: torch.device) -> PoseBatch:
+    """Noise, with keypoints anywhere in the crops."""
+    generator = torch.Generator().manual_seed(config.seed)
+    n, k = config.engine.batch_size, COCO_17.num_keypoints
+    height, width = config.input.height, config.input.width
+    crops = torch.randint(0, 256, (n, height, width, 3), dtype=torch.uint8, generator=generator)
+    batch = PoseBatch(
+        crops=crops.permute(0, 3, 1, 2),
+        points=torch.rand(n, k, 2, generator=generator) * torch.tensor([width, height]),
+        visibility=torch.randint(0, 3, (n, k), generator=generator),
+        image_to_crop=torch.eye(2, 3, dtype=torch.float64).expand(n, 2, 3).clone(),
+        instance_ids=torch.arange(n),
+        image_ids=torch.arange(n),
+        box_scores=torch.ones(n, dtype=torch.float64),
+        box_areas=torch.ones(n, dtype=torch.float64),
+    )
+    return batch.to(device)
+
+
+def _model(
+    config: BenchmarkConfig, way: Way, device: torch.device
+) -> tuple[CascadedPyramidNetwork, Callable[..., object]]:
+    """The plain model, and the same as it is called."""
+    model = build_model(config, num_keypoints=COCO_17.num_keypoints, weights="none").to(device)
+    model = model.to(memory_format=way.memory_format)
+    model.set_order(way.order)
+    network: nn.Module | Callable[..., object] = torch.compile(model) if way.compiled else model
+    return model, Precision(way.precision, device).autocast_calls(network)
+
+
+def training_step(config: BenchmarkConfig, way: Way, batch: PoseBatch) -> Callable[[], int]:
+    """Preprocessing, forward, targets, loss, backward and update of one batch."""
+    device = batch.crops.device
+    model, network = _model(config, way, device)
+    encoder, loss = build_encoder(config.heatmap), build_loss(config.loss, model.level_names)
+    criterion = PoseCriterion(model, encoder, loss)
+    precision = Precision(way.precision, device)
+    chosen = config.optimizer
+    optimizer = build_optimizer(
+        model,
+        name=chosen.name,
+        lr=chosen.lr,
+        weight_decay=chosen.weight_decay,
+        momentum=chosen.momentum,
+        backbone_lr_scale=chosen.backbone_lr_scale,
+    )
+
+    def step() -> int:
+        model.train()
+        precision.backward(criterion(network, batch).total)  # type: ignore[arg-type]
+        precision.step(optimizer)
+        synchronise(device)
+        return batch.num_samples
+
+    return step
+
+
+def forward_pass(config: BenchmarkConfig, way: Way, batch: PoseBatch) -> Callable[[], int]:
+    """Preprocessing and the network in evaluation."""
+    device = batch.crops.device
+    model, network = _model(config, way, device)
+    model.eval()
+
+    def forward() -> int:
+        with torch.inference_mode():
+            network(model.preprocess(batch.crops))
+        synchronise(device)
+        return batch.num_samples
+
+    return forward
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits for what the device still computes; nothing to wait for on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
