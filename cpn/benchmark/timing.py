@@ -58,7 +58,7 @@ def time_interleaved(
     *,
     rounds: int,
     clock: Clock = time.perf_counter,
-    warm_up: bool = True,
+    warm_up: int = 1,
 ) -> Timings:
     """Runs every case once per round, in turn.
 
@@ -66,9 +66,9 @@ def time_interleaved(
         cases: each does some work and returns how many items it did, at least 1.
         rounds: at least 1.
         clock: seconds; `cpu_seconds` where others use the machine, too.
-        warm_up: run every case once before, untimed.
+        warm_up: rounds before, untimed.
     """
-    if warm_up:
+    for _ in range(warm_up):
         for work in cases.values():
             work()
     seconds: dict[str, list[float]] = {name: [] for name in cases}
@@ -86,7 +86,11 @@ def cpu_seconds() -> float:
     return time.process_time() + sum(each.user + each.system for each in children)
 
 
-def own_memory() -> int:
-    """Bytes that only this process and its children hold: shared pages do not count."""
+def occupied_memory() -> int:
+    """Bytes that this process and its children occupy together; a page they share counts once.
+
+    Where the system does not tell (it is Linux that does), pages that are shared do not count.
+    """
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return sum(process.memory_full_info().uss for process in processes)
+    found = [process.memory_full_info() for process in processes]
+    return sum(getattr(each, "pss", each.uss) for each in found)

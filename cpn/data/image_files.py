@@ -91,16 +91,16 @@ def read_person_image(instance: PersonInstance) -> npt.NDArray[np.uint8]:
     return image
 
 
-def _read_bytes(path: Path) -> npt.NDArray[np.uint8]:
+def _read_bytes(path: Path) -> bytes:
     try:
-        return np.fromfile(path, dtype=np.uint8)
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot read the image: {error.strerror}") from error
 
 
-def _decode_jpeg(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
+def _decode_jpeg(content: bytes) -> npt.NDArray[np.uint8] | None:
     """The same pixels as OpenCV's, without its detour over BGR; None where anything is unusual."""
-    if content[:2].tobytes() != JPEG_START:
+    if not content.startswith(JPEG_START):
         return None
     try:
         return np.asarray(simplejpeg.decode_jpeg(content, colorspace="RGBX"))
@@ -108,14 +108,12 @@ def _decode_jpeg(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None
         return None
 
 
-def _decode(
-    content: npt.NDArray[np.uint8], path: Path, *, upright: bool = False
-) -> npt.NDArray[np.uint8]:
-    if _is_cut_off(content.data):
+def _decode(content: bytes, path: Path, *, upright: bool = False) -> npt.NDArray[np.uint8]:
+    if _is_cut_off(content):
         raise UserError(f"{path}: the JPEG file is cut off; fetch it again or leave it out")
     flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
-        image = cv2.imdecode(content, flags) if content.size else None
+        image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags) if content else None
     except cv2.error as error:  # e.g. more pixels than OpenCV allows
         raise UserError(f"{path}: not a readable image: {error.err}") from error
     if image is None:
@@ -123,7 +121,7 @@ def _decode(
     return np.asarray(image, dtype=np.uint8)
 
 
-def _is_cut_off(content: memoryview) -> bool:
+def _is_cut_off(content: bytes) -> bool:
     """Whether a JPEG lacks its end marker; OpenCV would fill up with grey.
 
     Segments are skipped by their length: a thumbnail in the header has an end of its own. What

@@ -1,7 +1,7 @@
 """Data loaders whose batches depend on seed and epoch only, not on workers or ranks."""
 
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -10,15 +10,17 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cpn.data.pose_dataset import PoseDataset
-from cpn.data.sample import PoseBatch, PoseSample, collate_samples
+from cpn.data.sample import PoseBatch, collate_samples, place_samples
+from cpn.data.shared_batches import Key, LentSlots, Parcel, SharedBatches, Work
 from cpn.errors import UserError
 
 # Keeps the order's random streams apart from the samples', whose second key word is below 2^63.
 ORDER_STREAM = 1 << 63
-PREFETCHED_BATCHES = 4
+PREFETCHED_BATCHES = 4  # per worker
+HELD_BATCHES = 3  # at the trainer: the one it computes, the one it copies, the one it asks for
 
 
-class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
+class EpochBatchSampler(Sampler[list[Key]]):
     """Batches of (epoch, index) of one rank, in an order given by (seed, epoch).
 
     Every rank takes its contiguous slice of every global batch; the last, incomplete global batch
@@ -80,7 +82,7 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
     def __len__(self) -> int:
         return self.num_samples // self.global_batch
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch
         used = self.order(epoch)[: len(self) * self.global_batch]
         share = used.reshape(len(self), self.world_size, -1)[:, self.rank]
@@ -92,30 +94,44 @@ class PoseLoader:
     """Batches from a torch `DataLoader`; a worker's `UserError` arrives as it was raised.
 
     (torch would bury the one-line message in the worker's traceback.)
+
+    Args:
+        dataset: the people.
+        batches: of (epoch, index).
+        batch_size: most people of a batch.
+        num_workers: processes; 0: this one does it all.
+        pin_memory: give batches in page-locked memory, from which a GPU copies while it computes.
+
+    Raises:
+        UserError: the workers' batches do not fit into shared memory.
     """
 
     def __init__(
         self,
         dataset: PoseDataset,
-        batches: EpochBatchSampler | Sequence[list[tuple[int, int]]],
+        batches: EpochBatchSampler | Sequence[list[Key]],
         *,
+        batch_size: int,
         num_workers: int,
-        seed: int,
         pin_memory: bool = False,
     ) -> None:
         self._batches = batches
-        self._loader: DataLoader[PoseBatch | UserError] = DataLoader(
-            _ErrorsAsValues(dataset),  # type: ignore[arg-type]  # typed as what comes out
-            batch_sampler=batches,
+        pool = None
+        if num_workers:
+            slots = PREFETCHED_BATCHES * num_workers + HELD_BATCHES
+            pool = SharedBatches(slots, batch_size, dataset.transform.input_hw)
+        self._loader: DataLoader[PoseBatch | Parcel | UserError] = DataLoader(
+            _Maker(dataset, pool),
+            batch_sampler=LentSlots(batches, pool),  # type: ignore[arg-type]
             num_workers=num_workers,
-            collate_fn=_collate_unless_error,
+            collate_fn=_made_as_a_whole,
             pin_memory=pin_memory,
             worker_init_fn=_start_worker,
             prefetch_factor=PREFETCHED_BATCHES if num_workers else None,
             persistent_workers=num_workers > 0,
             # Otherwise every iterator draws from torch's global stream, and evaluating would
             # change the training that follows.
-            generator=torch.Generator().manual_seed(seed),
+            generator=torch.Generator(),
         )
 
     def __len__(self) -> int:
@@ -123,10 +139,10 @@ class PoseLoader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[PoseBatch]:
-        for batch in self._loader:
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
+        for made in self._loader:
+            if isinstance(made, UserError):
+                raise made
+            yield made.unpack() if isinstance(made, Parcel) else made
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch that the next iteration gives; an evaluation loader has but one."""
@@ -165,7 +181,11 @@ def train_loader(
         shuffle=shuffle,
     )
     return PoseLoader(
-        dataset, sampler, num_workers=num_workers, seed=dataset.seed, pin_memory=pin_memory
+        dataset,
+        sampler,
+        batch_size=global_batch // world_size,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
     )
 
 
@@ -185,25 +205,34 @@ def eval_loader(
     share = [(0, index) for index in range(rank, len(dataset), world_size)]
     batches = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
     return PoseLoader(
-        dataset, batches, num_workers=num_workers, seed=dataset.seed, pin_memory=pin_memory
+        dataset,
+        batches,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
     )
 
 
-class _ErrorsAsValues(Dataset[list[PoseSample] | UserError]):
-    """Hands a whole batch to the collate function, or the user's error instead of it."""
+class _Maker(Dataset[PoseBatch | Parcel | UserError]):
+    """Makes a whole batch in the worker, or hands over the user's error instead of it."""
 
-    def __init__(self, dataset: PoseDataset) -> None:
+    def __init__(self, dataset: PoseDataset, pool: SharedBatches | None) -> None:
         self._dataset = dataset
+        self._pool = pool
 
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[PoseSample] | UserError:
+    def __getitems__(self, work: Work) -> PoseBatch | Parcel | UserError:
+        samples = (self._dataset[key] for key in work.keys)
         try:
-            return [self._dataset[key] for key in keys]
+            if self._pool is None:
+                return collate_samples(list(samples))
+            batch = place_samples(samples, self._pool.room(len(work.keys), work.slot))
+            return self._pool.pack(batch, work.slot)
         except UserError as error:
             return error
 
 
-def _collate_unless_error(samples: list[PoseSample] | UserError) -> PoseBatch | UserError:
-    return samples if isinstance(samples, UserError) else collate_samples(samples)
+def _made_as_a_whole(made: Any) -> Any:  # noqa: ANN401 - torch types it as a list of samples
+    return made
 
 
 def _start_worker(_worker_id: int) -> None:

@@ -1,6 +1,6 @@
 """Persons as a torch data set: decode, crop, augment."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,20 @@ from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.data.sample import PoseSample
 from cpn.data.transforms import TransformedPerson
 
-Transform = Callable[
-    [npt.NDArray[np.uint8], PersonInstance, np.random.Generator], TransformedPerson
-]
+
+class Transform(Protocol):
+    """Photo and person -> crop, normally a `PersonTransform`."""
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """(H, W) of every crop."""
+        ...
+
+    def __call__(
+        self, image_rgb: npt.NDArray[np.uint8], instance: PersonInstance, rng: np.random.Generator
+    ) -> TransformedPerson:
+        """The crop of one person; all randomness comes from `rng`."""
+        ...
 
 
 class PoseDataset(Dataset[PoseSample]):
@@ -24,7 +35,7 @@ class PoseDataset(Dataset[PoseSample]):
 
     Args:
         instances: the persons.
-        transform: normally a `PersonTransform`.
+        transform: makes the crops.
         seed: of the augmentation, 0 or more.
     """
 

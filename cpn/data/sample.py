@@ -1,13 +1,12 @@
 """What a worker sends (uint8 crops and points) and how samples become a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
 
 class PoseSample(NamedTuple):
@@ -62,27 +61,40 @@ class PoseBatch(NamedTuple):
         """N; `len()` of a batch is its number of fields."""
         return len(self.crops)
 
+    def pin_memory(self) -> Self:
+        """A copy in page-locked memory, which torch keeps and uses again."""
+        return type(self)(*(field.pin_memory() for field in self))
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """The batch on a device. Ids, scores and matrices move too; they are a few bytes."""
         return type(self)(*(field.to(device, non_blocking=non_blocking) for field in self))
 
 
 def collate_samples(samples: Sequence[PoseSample]) -> PoseBatch:
-    """Stacks samples of one crop size and one skeleton.
+    """Makes one or more samples of one crop size and one skeleton a batch."""
+    shape = (len(samples), *samples[0].crop.shape)
+    return place_samples(samples, torch.empty(shape, dtype=torch.uint8))
 
-    In a loader worker the crops are written straight into memory that the main process shares.
+
+def place_samples(samples: Iterable[PoseSample], crops: Tensor) -> PoseBatch:
+    """Makes samples a batch in memory that is there already.
+
+    Args:
+        samples: as many as `crops` has room for, at least one. They may be made one by one: each
+            crop is put in its place, and forgotten, while it is still in the processor's cache.
+        crops: (N, H, W, 3) uint8, the memory of the batch's crops.
     """
-    crops = torch.empty((len(samples), *samples[0].crop.shape), dtype=torch.uint8)
-    if get_worker_info() is not None:
-        crops.share_memory_()  # type: ignore[no-untyped-call]
-    np.stack([sample.crop for sample in samples], out=crops.numpy())
+    placed = []
+    for place, sample in zip(crops.numpy(), samples, strict=True):
+        place[...] = sample.crop
+        placed.append(sample._replace(crop=place))
     return PoseBatch(
         crops=crops.permute(0, 3, 1, 2),
-        points=torch.from_numpy(np.stack([sample.points for sample in samples])),
-        visibility=torch.from_numpy(np.stack([sample.visibility for sample in samples])),
-        image_to_crop=torch.from_numpy(np.stack([sample.image_to_crop for sample in samples])),
-        instance_ids=torch.tensor([sample.instance_id for sample in samples]),
-        image_ids=torch.tensor([sample.image_id for sample in samples]),
-        box_scores=torch.tensor([sample.box_score for sample in samples], dtype=torch.float64),
-        box_areas=torch.tensor([sample.box_area for sample in samples], dtype=torch.float64),
+        points=torch.from_numpy(np.stack([sample.points for sample in placed])),
+        visibility=torch.from_numpy(np.stack([sample.visibility for sample in placed])),
+        image_to_crop=torch.from_numpy(np.stack([sample.image_to_crop for sample in placed])),
+        instance_ids=torch.tensor([sample.instance_id for sample in placed]),
+        image_ids=torch.tensor([sample.image_id for sample in placed]),
+        box_scores=torch.tensor([sample.box_score for sample in placed], dtype=torch.float64),
+        box_areas=torch.tensor([sample.box_area for sample in placed], dtype=torch.float64),
     )

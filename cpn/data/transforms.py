@@ -198,10 +198,13 @@ class ColourMatrix(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentation
 
 def colour_matrix(brightness: float, contrast: float, saturation: float) -> FloatArray:
     """(3, 4) matrix of saturation, then contrast, then brightness; all 1 is the identity."""
-    grey = np.tile(LUMA_WEIGHTS, (3, 1))
-    linear = contrast * (saturation * np.eye(3) + (1.0 - saturation) * grey)
-    offset = np.full((3, 1), (1.0 - contrast) * MID_GREY)
-    return brightness * np.hstack([linear, offset])
+    # brightness * (contrast * mixed + offset) of mixed = saturation * RGB + (1 - saturation) * grey
+    gain = brightness * contrast
+    grey = [gain * (1.0 - saturation) * weight for weight in LUMA_WEIGHTS]
+    offset = brightness * (1.0 - contrast) * MID_GREY
+    matrix = np.array([[*grey, offset]] * 3)
+    matrix[[0, 1, 2], [0, 1, 2]] += gain * saturation
+    return matrix
 
 
 class PersonTransform:

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cpn.benchmark.timing import Spread, Timings, cpu_seconds, own_memory, time_interleaved
+from cpn.benchmark.timing import Spread, Timings, cpu_seconds, occupied_memory, time_interleaved
 
 
 class _Clock:
@@ -34,7 +34,7 @@ def test_cases_take_turns_and_cost_is_per_item() -> None:
 
 def test_without_warm_up_nothing_runs_untimed() -> None:
     clock, log = _Clock(), list[str]()
-    time_interleaved({"a": clock.work(1.0, 1, log, "a")}, rounds=3, clock=clock, warm_up=False)
+    time_interleaved({"a": clock.work(1.0, 1, log, "a")}, rounds=3, clock=clock, warm_up=0)
     assert log == ["a"] * 3
 
 
@@ -59,4 +59,4 @@ def test_processor_time_and_memory_of_this_process() -> None:
     sum(range(3_000_000))
     assert cpu_seconds() > start
     held = bytearray(b"x" * 50_000_000)
-    assert own_memory() > len(held)
+    assert occupied_memory() > len(held)

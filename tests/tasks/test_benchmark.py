@@ -47,7 +47,9 @@ def test_loader_measures_the_user_s_photos(
     monkeypatch.setattr(loader, "SAMPLES_PER_ROUND", 32)
     monkeypatch.setattr(loader, "SIZES", ((64, 48),))
     monkeypatch.setattr(loader, "COCO_PEOPLE", 50)
-    monkeypatch.setattr(loader, "MEMORY_EPOCHS", 3)
+    monkeypatch.setattr(loader, "WARM_UP_ROUNDS", 1)
+    monkeypatch.setattr(loader, "WARM_UP_EPOCHS", 1)
+    monkeypatch.setattr(loader, "MEMORY_EPOCHS", 2)
     document = _measured(
         "loader",
         tmp_path,
