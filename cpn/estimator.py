@@ -66,7 +66,7 @@ class PoseEstimator:
         """With the decoding and the target family of a config."""
         return cls(model, skeleton, config.decode, config.heatmap.family, precision)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def heatmaps(self, crops: Tensor) -> Tensor:
         """Crops (N, 3, H, W) uint8 on the model's device -> final heatmaps (N, K, h, w) float32."""
         images = self.model.preprocess(crops)

@@ -14,6 +14,7 @@ from cpn.engine.precision import Precision
 from cpn.estimator import EstimatedPoses, PoseEstimator
 from cpn.geometry.boxes import xyxy_to_xywh
 from cpn.geometry.crop import crop_matrix, grow_box, warp_crop
+from cpn.models.folding import folded
 from cpn.skeleton import Skeleton
 
 FloatArray = npt.NDArray[np.float64]
@@ -61,7 +62,7 @@ class Predictor:
         loaded = load_model_with_metadata(Path(path))
         target = select_device(device)
         estimator = PoseEstimator.from_config(
-            loaded.model.to(target).eval(),
+            folded(loaded.model).to(target).to(memory_format=torch.channels_last),
             loaded.skeleton,
             loaded.config,
             precision=Precision("fp32", target),

@@ -198,11 +198,13 @@ def eval_loader(
     num_workers: int = 0,
     pin_memory: bool = False,
 ) -> PoseLoader:
-    """Every instance exactly once over all ranks: rank r has r, r + world_size, … and no padding.
+    """Every instance exactly once over all ranks, each has a run of them; no padding.
 
-    A rank may have one sample less than another, or none.
+    A rank may have one sample less than another, or none. The people of a photo stay together, so
+    that it is decoded once.
     """
-    share = [(0, index) for index in range(rank, len(dataset), world_size)]
+    first, end = (len(dataset) * part // world_size for part in (rank, rank + 1))
+    share = [(0, index) for index in range(first, end)]
     batches = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
     return PoseLoader(
         dataset,

@@ -1,5 +1,6 @@
 """Persons as a torch data set: decode, crop, augment."""
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -43,6 +44,7 @@ class PoseDataset(Dataset[PoseSample]):
         self.instances = instances
         self.transform = transform
         self.seed = seed
+        self._last_photo: tuple[Path, npt.NDArray[np.uint8]] | None = None
 
     def __len__(self) -> int:
         return len(self.instances)
@@ -50,8 +52,8 @@ class PoseDataset(Dataset[PoseSample]):
     def __getitem__(self, key: tuple[int, int]) -> PoseSample:
         epoch, index = key
         instance = self.instances[index]
-        image_rgb = read_person_image(instance)
-        person = self.transform(image_rgb, instance, sample_generator(self.seed, epoch, index))
+        photo = self._photo(instance)
+        person = self.transform(photo, instance, sample_generator(self.seed, epoch, index))
         return PoseSample(
             crop=person.crop,
             points=person.points,
@@ -62,6 +64,12 @@ class PoseDataset(Dataset[PoseSample]):
             box_score=instance.box_score,
             box_area=float(instance.box_xywh[2] * instance.box_xywh[3]),
         )
+
+    def _photo(self, instance: PersonInstance) -> npt.NDArray[np.uint8]:
+        """Decoded once for people who follow each other, as those of a photo do in evaluation."""
+        if self._last_photo is None or self._last_photo[0] != instance.image_path:
+            self._last_photo = instance.image_path, read_person_image(instance)
+        return self._last_photo[1]
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:

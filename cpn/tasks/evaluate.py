@@ -17,6 +17,7 @@ from cpn.engine.precision import Precision
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
 from cpn.evaluation import score_results_file, write_metrics, write_results
+from cpn.models.folding import folded
 from cpn.tasks.pose_evaluation import (
     PoseEvaluation,
     PoseScorer,
@@ -63,7 +64,7 @@ def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) ->
         workers=config.workers,
     )
     groups = _image_groups(config, people.scorer)
-    model = loaded.model.to(context.device).to(memory_format=torch.channels_last)
+    model = folded(loaded.model).to(context.device).to(memory_format=torch.channels_last)
     precision = Precision(config.precision, context.device)
     estimator = PoseEstimator.from_config(model, loaded.skeleton, asked, precision=precision)
     evaluation = evaluate_poses(estimator, people.batches, people.scorer, context)

@@ -1,7 +1,12 @@
+from itertools import groupby
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from cpn.data.annotations import PersonAnnotations, read_person_annotations
+from cpn.data.image_files import read_person_image
+from cpn.data.persons import PersonInstance
 from cpn.data.pose_dataset import PoseDataset, sample_generator
 from cpn.data.transforms import Augmentation, PersonTransform
 from cpn.errors import UserError
@@ -35,6 +40,22 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(people: PersonAnnotation
         dataset[0, other]
     np.testing.assert_array_equal(dataset[5, 2].crop, wanted.crop)
     np.testing.assert_array_equal(_dataset(people)[5, 2].points, wanted.points)
+
+
+def test_the_people_of_a_photo_share_its_decoding(
+    people: PersonAnnotations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+
+    def read(instance: PersonInstance) -> npt.NDArray[np.uint8]:
+        decoded.append(instance.image_id)
+        return read_person_image(instance)
+
+    monkeypatch.setattr("cpn.data.pose_dataset.read_person_image", read)
+    dataset = _dataset(people)
+    ids = [dataset[0, index].image_id for index in (0, 0, 1, 2, 3, 0)]
+    assert decoded == [image_id for image_id, _ in groupby(ids)]
+    assert len(decoded) < len(ids)
 
 
 def test_epochs_and_seeds_differ(people: PersonAnnotations) -> None:

@@ -15,6 +15,7 @@ from cpn.engine.distributed import select_device
 from cpn.engine.optim import build_optimizer
 from cpn.engine.precision import Precision, computes_bf16
 from cpn.models.cpn import CascadedPyramidNetwork
+from cpn.models.folding import folded
 from cpn.models.layers import Order
 from cpn.models.statistics import model_statistics
 from cpn.skeleton import COCO_17
@@ -99,11 +100,13 @@ def random_batch(config: BenchmarkConfig, device: torch.device) -> PoseBatch:
 
 
 def _model(
-    config: BenchmarkConfig, way: Way, device: torch.device
+    config: BenchmarkConfig, way: Way, device: torch.device, *, for_use: bool = False
 ) -> tuple[CascadedPyramidNetwork, Callable[..., object]]:
     """The plain model, and the same as it is called."""
-    model = build_model(config, num_keypoints=COCO_17.num_keypoints, weights="none").to(device)
-    model = model.to(memory_format=way.memory_format)
+    model = build_model(config, num_keypoints=COCO_17.num_keypoints, weights="none")
+    if for_use and way.order == "coarse_first":
+        model = folded(model)
+    model = model.to(device).to(memory_format=way.memory_format)
     model.set_order(way.order)
     network: nn.Module | Callable[..., object] = torch.compile(model) if way.compiled else model
     return model, Precision(way.precision, device).autocast_calls(network)
@@ -137,9 +140,9 @@ def training_step(config: BenchmarkConfig, way: Way, batch: PoseBatch) -> Callab
 
 
 def forward_pass(config: BenchmarkConfig, way: Way, batch: PoseBatch) -> Callable[[], int]:
-    """Preprocessing and the network in evaluation."""
+    """Preprocessing and the network in evaluation; but as published, with BatchNorm folded."""
     device = batch.crops.device
-    model, network = _model(config, way, device)
+    model, network = _model(config, way, device, for_use=True)
     model.eval()
 
     def forward() -> int:
