@@ -12,9 +12,14 @@ from torch import Tensor
 from cpn.config.schema import DecodeConfig, TrainConfig
 from cpn.engine.precision import Precision
 from cpn.geometry.crop import heatmap_to_crop, invert_matrix, transform_points
-from cpn.heatmaps.decode import decode_heatmaps, keypoint_confidence, rescoring_scores
+from cpn.heatmaps.decode import (
+    decode_flip_test,
+    decode_heatmaps,
+    keypoint_confidence,
+    rescoring_scores,
+)
 from cpn.heatmaps.encode import HeatmapFamily
-from cpn.heatmaps.flip import merge_flipped, mirror_images
+from cpn.heatmaps.flip import mirror_images
 from cpn.models.cpn import CascadedPyramidNetwork, CpnOutput
 from cpn.skeleton import Skeleton
 
@@ -67,24 +72,38 @@ class PoseEstimator:
         return cls(model, skeleton, config.decode, config.heatmap.family, precision)
 
     @torch.inference_mode()
-    def heatmaps(self, crops: Tensor) -> Tensor:
-        """Crops (N, 3, H, W) uint8 on the model's device -> final heatmaps (N, K, h, w) float32."""
+    def heatmaps(self, crops: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Forward passes.
+
+        Args:
+            crops: (N, 3, H, W) uint8 on the model's device.
+
+        Returns:
+            The final (N, K, h, w) float32 heatmaps of the crops, and of the mirrored crops where
+            the flip test wants them.
+        """
         images = self.model.preprocess(crops)
         network: Callable[[Tensor], CpnOutput] = self.precision.autocast_calls(self.model)
         plain = network(images).final.float()
         if not self.decode.flip_test:
-            return plain
-        mirrored = network(mirror_images(images)).final.float()
-        return merge_flipped(
-            plain, mirrored, self.skeleton.flip_permutation, shift=self.decode.flip_shift
-        )
+            return plain, None
+        return plain, network(mirror_images(images)).final.float()
 
     def __call__(self, crops: Tensor, image_to_crop: Tensor) -> EstimatedPoses:
         """Crops (N, 3, H, W) uint8 and their (N, 2, 3) matrices -> keypoints in the photo."""
-        heatmaps = self.heatmaps(crops)
-        decoded = decode_heatmaps(
-            heatmaps, method=self.decode.method, blur_kernel=self.decode.blur_kernel
-        )
+        heatmaps, mirrored = self.heatmaps(crops)
+        method, blur_kernel = self.decode.method, self.decode.blur_kernel
+        if mirrored is None:
+            decoded = decode_heatmaps(heatmaps, method=method, blur_kernel=blur_kernel)
+        else:
+            decoded = decode_flip_test(
+                heatmaps,
+                mirrored,
+                self.skeleton.flip_permutation,
+                shift=self.decode.flip_shift,
+                method=method,
+                blur_kernel=blur_kernel,
+            )
         stride = crops.shape[-2] / heatmaps.shape[-2]
         points_crop = heatmap_to_crop(decoded.points.double().cpu().numpy(), stride)
         to_image = invert_matrix(image_to_crop.cpu().numpy())

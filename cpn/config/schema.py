@@ -338,7 +338,7 @@ class BenchmarkConfig(TrainConfig):
     The rest is the training config that is measured.
     """
 
-    suite: Literal["loader", "step"] = Field(description="what is measured")
+    suite: Literal["loader", "step", "heatmaps", "evaluation", "startup"]
     out: str = Field(description="the JSON to write")
     rounds: PositiveInt = Field(description="how often each case is timed, in turn")
     photos: Literal["generated", "data"] = Field(

@@ -23,12 +23,12 @@ class _AxisTables(NamedTuple):
     """For each cell c of an axis of length L, with a patch of P cells around it.
 
     Attributes:
-        starts: (L,) int64 first cell of the patch; the patch never leaves the map.
+        windows: (L, P) int64 cells of the patch; it never leaves the map.
         blurs: (L, 5, P) weights that blur the patch onto 5 stencil cells.
         derivatives: (L, 3, 5) weights on the stencil: value, first and second derivative at c.
     """
 
-    starts: Tensor
+    windows: Tensor
     blurs: Tensor
     derivatives: Tensor
 
@@ -60,14 +60,8 @@ def dark_offsets(maps: Tensor, cells: Tensor, blur_kernel: int) -> Tensor:
 
 def _patches(maps: Tensor, along_x: _AxisTables, along_y: _AxisTables, cells: Tensor) -> Tensor:
     """(N, K, P_y, P_x) windows of the maps around the cells."""
-    width = maps.shape[-1]
-    columns = along_x.starts[cells[..., 0]].unsqueeze(-1) + torch.arange(
-        along_x.blurs.shape[-1], device=maps.device
-    )
-    rows = along_y.starts[cells[..., 1]].unsqueeze(-1) + torch.arange(
-        along_y.blurs.shape[-1], device=maps.device
-    )
-    flat_cells = rows.unsqueeze(-1) * width + columns.unsqueeze(-2)
+    rows = along_y.windows[cells[..., 1]] * maps.shape[-1]
+    flat_cells = rows.unsqueeze(-1) + along_x.windows[cells[..., 0]].unsqueeze(-2)
     return maps.flatten(-2).gather(-1, flat_cells.flatten(-2)).view(flat_cells.shape)
 
 
@@ -102,7 +96,7 @@ def _axis_tables(length: int, blur_kernel: int, device: torch.device) -> _AxisTa
         derivatives[cell] = _derivative_weights(cell - first)
     with torch.inference_mode(mode=False):
         return _AxisTables(
-            torch.tensor(starts, device=device),
+            torch.tensor(starts[:, None] + np.arange(patch), device=device),
             torch.tensor(blurs, dtype=torch.float32, device=device),
             torch.tensor(derivatives, dtype=torch.float32, device=device),
         )

@@ -1,5 +1,6 @@
 """Heatmaps -> points and scores, batched, the inverse of `cpn.heatmaps.encode`."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -8,6 +9,10 @@ from torch import Tensor
 from cpn.heatmaps.blur import blur_heatmaps
 from cpn.heatmaps.dark import dark_offsets
 from cpn.heatmaps.encode import HeatmapFamily, heatmap_peak
+from cpn.heatmaps.flip import merge_flipped
+
+# Persons at a time on a CPU: their maps stay in its cache from merging to decoding.
+_CACHED_PERSONS = 16
 
 DecodeMethod = Literal["argmax", "quarter", "dark"]
 
@@ -52,6 +57,40 @@ def decode_heatmaps(
         else:
             points = _peak_points(blur_heatmaps(maps, blur_kernel), quarter=method == "quarter")
         return DecodedHeatmaps(points, _value_at(maps, points))
+
+
+def decode_flip_test(
+    heatmaps: Tensor,
+    flipped_heatmaps: Tensor,
+    flip_permutation: Sequence[int],
+    *,
+    shift: bool,
+    method: DecodeMethod,
+    blur_kernel: int = 0,
+) -> DecodedHeatmaps:
+    """`decode_heatmaps` of `merge_flipped`, faster on a CPU.
+
+    Args:
+        heatmaps: (N, K, h, w) of the images.
+        flipped_heatmaps: (N, K, h, w) of the mirrored images.
+        flip_permutation: see `merge_flipped`.
+        shift: see `merge_flipped`.
+        method: see `decode_heatmaps`.
+        blur_kernel: see `decode_heatmaps`.
+    """
+    at_a_time = _CACHED_PERSONS if heatmaps.device.type == "cpu" else max(1, len(heatmaps))
+    pairs = zip(
+        torch.split(heatmaps, at_a_time), torch.split(flipped_heatmaps, at_a_time), strict=True
+    )
+    parts = [
+        decode_heatmaps(
+            merge_flipped(plain, flipped, flip_permutation, shift=shift),
+            method=method,
+            blur_kernel=blur_kernel,
+        )
+        for plain, flipped in pairs
+    ]
+    return DecodedHeatmaps(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
 
 
 def keypoint_confidence(scores: Tensor, family: HeatmapFamily) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 
@@ -33,7 +34,8 @@ def unflip_heatmaps(
             f"flip_permutation must hold each of 0..{num_keypoints - 1} once, "
             f"not {list(flip_permutation)}"
         )
-    mirrored = mirror_images(heatmaps)[:, list(flip_permutation)]
+    order = torch.tensor(flip_permutation, device=heatmaps.device)
+    mirrored = mirror_images(heatmaps).index_select(1, order)
     if not shift:
         return mirrored
     shifted = mirrored.clone()
@@ -49,4 +51,5 @@ def merge_flipped(
     shift: bool = False,
 ) -> Tensor:
     """The mean of heatmaps and of the unflipped ones of the mirrored images, (N, K, h, w) each."""
-    return (heatmaps + unflip_heatmaps(flipped_heatmaps, flip_permutation, shift=shift)) / 2
+    unflipped = unflip_heatmaps(flipped_heatmaps, flip_permutation, shift=shift)
+    return unflipped.add_(heatmaps).mul_(0.5)  # a copy, ours to change

@@ -16,6 +16,7 @@ from cpn.heatmaps import (
     merge_flipped,
     rescoring_scores,
 )
+from cpn.heatmaps.decode import decode_flip_test
 from cpn.skeleton import COCO_17
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "heatmaps"
@@ -229,3 +230,18 @@ def test_rescoring_scores_by_family() -> None:
     blurred = rescoring_scores(scores, "blurred_one_hot")
     np.testing.assert_allclose(blurred, [0.3, 0.5, 0.5 + 0.5 / 255, 1.5], rtol=1e-6)
     assert rescoring_scores(scores, "gaussian").tolist() == [0.0, 0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("num_persons", [0, 1, 16, 35])
+@pytest.mark.parametrize("shift", [False, True])
+def test_the_flip_test_decodes_the_merged_maps(num_persons: int, shift: bool) -> None:
+    """In parts of 16 persons, without a trace of it."""
+    generator = torch.Generator().manual_seed(0)
+    plain, flipped = torch.rand(2, num_persons, 3, 12, 8, generator=generator).unbind()
+    before = plain.clone(), flipped.clone()
+    order = (1, 0, 2)
+    merged = merge_flipped(plain, flipped, order, shift=shift)
+    wanted = decode_heatmaps(merged, method="dark", blur_kernel=5)
+    given = decode_flip_test(plain, flipped, order, shift=shift, method="dark", blur_kernel=5)
+    torch.testing.assert_close(tuple(given), tuple(wanted), rtol=0, atol=0)
+    torch.testing.assert_close((plain, flipped), before, rtol=0, atol=0)

@@ -1,16 +1,24 @@
 """The suites on tiny networks and photos: what they report, not how fast anything is."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
 from cpn.config.load import validate
 from cpn.config.schema import BenchmarkConfig
 from cpn.data.image_files import read_image
-from cpn.tasks.benchmark import benchmark, loader, photos
+from cpn.errors import UserError
+from cpn.heatmaps.decode import decode_flip_test
+from cpn.heatmaps.encode import gaussian_heatmaps
+from cpn.heatmaps.flip import unflip_heatmaps
+from cpn.skeleton import COCO_17
+from cpn.tasks.benchmark import benchmark, heatmaps, loader, photos, startup
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ("backbone=resnet10", "backbone.width=0.125", "model=cpn_small", "input=96x64", "rounds=2")
@@ -39,6 +47,60 @@ def test_step_compares_with_the_network_as_published(tmp_path: Path) -> None:
         assert f"{what}, as published: NCHW, fp32" in names
         assert f"{what}, fp32, over published" in names
     assert [goal["goal"] for goal in document["goals"]] == [0.8, 0.68]
+
+
+def test_the_loops_that_heatmaps_are_timed_against_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away from the border, the published loops and our batches find the same points."""
+    size_hw = (24, 18)
+    points = heatmaps._random_points(size_hw)[:8]
+    drawn = torch.ones(points.shape[:2], dtype=torch.bool)
+    maps = gaussian_heatmaps(points, drawn, size_hw=size_hw, stride=1, sigma=1.5)
+    np.testing.assert_allclose(
+        heatmaps.encode_by_loops(points.numpy(), size_hw, 1.5), maps.numpy(), atol=1e-6
+    )
+    order = COCO_17.flip_permutation
+    mirrored = unflip_heatmaps(maps, order)
+    looped = heatmaps.decode_by_loops(maps.numpy(), mirrored.numpy())
+    given = decode_flip_test(
+        maps, mirrored, order, shift=False, method="dark", blur_kernel=heatmaps.BLUR
+    )
+    inside = (points > 7).all(-1) & (points < torch.tensor([10.0, 16.0])).all(-1)
+    assert inside.sum() >= 5
+    np.testing.assert_allclose(looped[inside], given.points[inside].numpy(), atol=0.02)
+    np.testing.assert_allclose(looped[inside], points[inside].numpy(), atol=0.05)
+
+
+def test_heatmaps_are_compared_with_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heatmaps, "BATCH", 4)
+    document = _measured("heatmaps", tmp_path)
+    assert [goal["goal"] for goal in document["goals"]] == [10.0]
+    assert document["settings"]["heatmap_hw"] == [24, 16]
+
+
+def test_evaluation_compares_the_loop_with_its_forward_passes(
+    tiny_coco: Any, tmp_path: Path
+) -> None:
+    document = _measured(
+        "evaluation",
+        tmp_path,
+        "photos=data",
+        "data.workers=0",
+        f"data.train.annotations={tiny_coco.annotations}",
+        f"data.train.images={tiny_coco.images}",
+    )
+    assert {goal["goal"] for goal in document["goals"]} == {1.15}
+    assert "fp32: one person at a time" in [figure["name"] for figure in document["figures"]]
+
+
+def test_startup_times_fresh_interpreters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "PHOTOS", 16)
+    document = _measured("startup", tmp_path, "rounds=1")
+    assert [goal["goal"] for goal in document["goals"]] == [1.2, 12.0]
+
+
+def test_a_training_that_does_not_start_is_told() -> None:
+    with pytest.raises(UserError, match=r"ended before its first step: .*no such thing"):
+        startup._until_first_step([sys.executable, "-c", "print('no such thing')"])
 
 
 def test_loader_measures_the_user_s_photos(

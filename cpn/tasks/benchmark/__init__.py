@@ -6,7 +6,10 @@ from pathlib import Path
 
 from cpn.benchmark.report import Report
 from cpn.config.schema import BenchmarkConfig
+from cpn.tasks.benchmark.evaluation import benchmark_evaluation
+from cpn.tasks.benchmark.heatmaps import benchmark_heatmaps
 from cpn.tasks.benchmark.loader import benchmark_loader
+from cpn.tasks.benchmark.startup import benchmark_startup
 from cpn.tasks.benchmark.step import benchmark_step
 
 logger = logging.getLogger(__name__)
@@ -14,6 +17,9 @@ logger = logging.getLogger(__name__)
 SUITES: Mapping[str, Callable[[BenchmarkConfig], Report]] = {
     "loader": benchmark_loader,
     "step": benchmark_step,
+    "heatmaps": benchmark_heatmaps,
+    "evaluation": benchmark_evaluation,
+    "startup": benchmark_startup,
 }
 
 

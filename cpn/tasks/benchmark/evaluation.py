@@ -1,0 +1,99 @@
+"""What evaluation costs beside the network's forward passes, and how long one person waits."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from cpn.benchmark.report import Report
+from cpn.benchmark.timing import time_interleaved
+from cpn.build import build_model
+from cpn.config.schema import BenchmarkConfig
+from cpn.data.loaders import PoseLoader
+from cpn.engine.distributed import DistributedContext, select_device
+from cpn.engine.precision import Precision, computes_bf16
+from cpn.estimator import PoseEstimator
+from cpn.models.folding import folded
+from cpn.skeleton import Skeleton
+from cpn.tasks.benchmark.photos import people_to_measure
+from cpn.tasks.benchmark.step import synchronise
+from cpn.tasks.datasets import evaluation_batches, evaluation_dataset
+from cpn.tasks.pose_evaluation import estimate_instances
+
+PEOPLE = 32
+LATENCY_CALLS = 4
+
+Estimators = Mapping[str, PoseEstimator]
+
+
+def benchmark_evaluation(config: BenchmarkConfig) -> Report:
+    """Times the evaluation loop against its forward passes, and single people."""
+    device = select_device(config.engine.device)
+    settings = {
+        "backbone": config.backbone.name,
+        "input": f"{config.input.height}x{config.input.width}",
+        "batch": config.engine.batch_size,
+        "workers": config.data.workers,
+        "flip_test": config.decode.flip_test,
+        "device": str(device),
+        "rounds": config.rounds,
+    }
+    report = Report("evaluation", settings)
+    with people_to_measure(config) as people:
+        some = replace(people, instances=people.instances[:PEOPLE])
+        batches = evaluation_batches(
+            evaluation_dataset(some, config.input),
+            DistributedContext(device=device),
+            batch_size=config.engine.batch_size,
+            workers=config.data.workers,
+        )
+        estimators = _estimators(config, people.skeleton, device)
+        _measure_loop(report, config, estimators, batches)
+    return report
+
+
+def _estimators(config: BenchmarkConfig, skeleton: Skeleton, device: torch.device) -> Estimators:
+    """The same network in every precision that the device computes in."""
+    model = build_model(config, num_keypoints=skeleton.num_keypoints, weights="none")
+    model = folded(model).to(device).to(memory_format=torch.channels_last)
+    names = ["fp32", *(["bf16"] if computes_bf16(device) else [])]
+    return {
+        name: PoseEstimator.from_config(model, skeleton, config, precision=Precision(name, device))
+        for name in names
+    }
+
+
+def _measure_loop(
+    report: Report, config: BenchmarkConfig, estimators: Estimators, batches: PoseLoader
+) -> None:
+    crops = [batch.crops.clone() for batch in batches]
+    for precision, estimator in estimators.items():
+
+        def forward(estimator: PoseEstimator = estimator) -> int:
+            return sum(_heatmaps(estimator, part) for part in crops)
+
+        def loop(estimator: PoseEstimator = estimator) -> int:
+            return len(estimate_instances(estimator, batches))
+
+        def one(estimator: PoseEstimator = estimator) -> int:
+            return sum(_heatmaps(estimator, crops[0][:1]) for _ in range(LATENCY_CALLS))
+
+        cases = {"forward": forward, "loop": loop, "one person": one}
+        timings = time_interleaved(cases, rounds=config.rounds)
+        for name in ("forward", "loop"):
+            report.add(f"{precision}: {name}", "people/s", timings.rate(name))
+        latency = timings.cost("one person")
+        report.add(f"{precision}: one person at a time", "ms", latency, scale=1e3)
+        share = timings.ratio("loop", "forward")
+        report.add(f"{precision}: loop over its forward passes", "time ratio", share)
+        name = f"{precision}: evaluation loop over its forward passes"
+        report.require(name, share.median, "at most", 1.15)
+
+
+def _heatmaps(estimator: PoseEstimator, crops: Tensor) -> int:
+    """Forward passes alone, with the flip test where the config has it."""
+    device = estimator.model.pixel_mean.device
+    estimator.heatmaps(crops.to(device))
+    synchronise(device)
+    return len(crops)
