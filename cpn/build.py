@@ -11,6 +11,7 @@ from torch import Tensor
 from cpn.config.network_schema import HeatmapConfig, LossConfig, ModelConfig
 from cpn.config.schema import TrainConfig
 from cpn.config.validation import ConfigError, validate_plain
+from cpn.data.photometrics import apply_photometrics
 from cpn.data.sample import PoseBatch
 from cpn.engine.checkpoint import load_model_file, save_model_file
 from cpn.errors import UserError
@@ -133,7 +134,8 @@ def build_loss(config: LossConfig, level_names: tuple[str, ...]) -> CpnLoss:
 class PoseCriterion:
     """One training step's forward pass: crops -> heatmaps -> loss parts.
 
-    Targets are made on the batch's device, at the size of each heatmap that the network gives.
+    Colours are changed and targets made on the batch's device, these at the size of each heatmap
+    that the network gives.
     """
 
     def __init__(
@@ -145,7 +147,8 @@ class PoseCriterion:
 
     def __call__(self, network: Callable[[Tensor], CpnOutput], batch: PoseBatch) -> LossParts:
         """`network` is the model as the engine wraps it (DDP, autocast, compiled)."""
-        output = network(self._model.preprocess(batch.crops))
+        crops = apply_photometrics(batch.crops, batch.colours, batch.holes)
+        output = network(self._model.preprocess(crops))
         input_hw = tuple(batch.crops.shape[-2:])
         drawn = batch.visibility > 0
 

@@ -63,6 +63,8 @@ class PoseDataset(Dataset[PoseSample]):
             image_id=instance.image_id,
             box_score=instance.box_score,
             box_area=float(instance.box_xywh[2] * instance.box_xywh[3]),
+            colour=person.colour,
+            holes=person.holes,
         )
 
     def _photo(self, instance: PersonInstance) -> npt.NDArray[np.uint8]:

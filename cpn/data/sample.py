@@ -8,6 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cpn.data.photometrics import NO_HOLES, SAME_COLOUR
+
 
 class PoseSample(NamedTuple):
     """One person, cropped.
@@ -21,6 +23,8 @@ class PoseSample(NamedTuple):
         image_id: the image's id.
         box_score: of the person's box.
         box_area: width * height of the person's box in image pixels, before it is grown.
+        colour: (3, 4) float32, to be applied to the crop; see `apply_photometrics`.
+        holes: (MAX_HOLES, 4) int32, to be blanked.
     """
 
     crop: npt.NDArray[np.uint8]
@@ -31,6 +35,8 @@ class PoseSample(NamedTuple):
     image_id: int
     box_score: float
     box_area: float
+    colour: npt.NDArray[np.float32] = SAME_COLOUR
+    holes: npt.NDArray[np.int32] = NO_HOLES
 
 
 class PoseBatch(NamedTuple):
@@ -45,6 +51,8 @@ class PoseBatch(NamedTuple):
         image_ids: (N,) int64.
         box_scores: (N,) float64.
         box_areas: (N,) float64, image pixels.
+        colours: (N, 3, 4) float32, not yet applied to the crops; see `apply_photometrics`.
+        holes: (N, MAX_HOLES, 4) int32, not yet blanked.
     """
 
     crops: Tensor
@@ -55,6 +63,8 @@ class PoseBatch(NamedTuple):
     image_ids: Tensor
     box_scores: Tensor
     box_areas: Tensor
+    colours: Tensor
+    holes: Tensor
 
     @property
     def num_samples(self) -> int:
@@ -97,4 +107,6 @@ def place_samples(samples: Iterable[PoseSample], crops: Tensor) -> PoseBatch:
         image_ids=torch.tensor([sample.image_id for sample in placed]),
         box_scores=torch.tensor([sample.box_score for sample in placed], dtype=torch.float64),
         box_areas=torch.tensor([sample.box_area for sample in placed], dtype=torch.float64),
+        colours=torch.from_numpy(np.stack([sample.colour for sample in placed])),
+        holes=torch.from_numpy(np.stack([sample.holes for sample in placed])),
     )

@@ -1,7 +1,8 @@
 """The person crop and its augmentation, as albumentations transforms in one `Compose`.
 
 One warp takes the photo to the crop: rotation, scale and flip are in its matrix, and the points go
-through the same matrix. albumentations' own random streams are replaced for every call, because
+through the same matrix. Colours and blanked rectangles are only drawn here, see
+`cpn.data.photometrics`. albumentations' own random streams are replaced for every call, because
 they ignore all global seeds and repeat in forked workers.
 """
 
@@ -11,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from cpn.data.persons import FloatArray, PersonInstance
+from cpn.data.photometrics import MAX_HOLES, NO_HOLES, SAME_COLOUR, colour_matrix
 from cpn.errors import UserError
 from cpn.geometry.crop import crop_matrix, grow_box, transform_points, warp_crop
 from cpn.skeleton import Skeleton
@@ -28,8 +29,7 @@ IntArray = npt.NDArray[np.int64]
 
 HALF_BODY_MARGIN = 1.5
 MIN_HALF_BODY_KEYPOINTS = 3
-MID_GREY = 127.5
-LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, of R, G, B
+HOLE_SIDES = (0.05, 0.2)  # of the crop's
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class TransformedPerson(NamedTuple):
     points: npt.NDArray[np.float32]
     visibility: IntArray
     matrix: FloatArray
+    colour: npt.NDArray[np.float32]
+    holes: npt.NDArray[np.int32]
 
 
 class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has no types
@@ -176,35 +178,41 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
         return box if (high - low).max() >= 1 else None
 
 
-class ColourMatrix(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
-    """Brightness, contrast and saturation as one 3 x 4 matrix on RGB."""
+class DrawnPhotometrics(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
+    """Draws a `colour` matrix and `holes`, which `apply_photometrics` applies on the device.
 
-    def __init__(self, brightness: float, contrast: float, saturation: float) -> None:
+    The parameters of a call hold both; the crop stays as it is.
+    """
+
+    def __init__(self, augmentation: Augmentation, input_hw: tuple[int, int]) -> None:
         super().__init__(p=1.0)
-        self.brightness = brightness
-        self.contrast = contrast
-        self.saturation = saturation
+        self.augmentation = augmentation
+        self.input_hw = input_hw
 
     def get_params(self) -> dict[str, Any]:
-        """Draws the three factors."""
-        strengths = np.array([self.brightness, self.contrast, self.saturation])
-        factors = 1.0 + strengths * self.random_generator.uniform(-1.0, 1.0, 3)
-        return {"colour_matrix": colour_matrix(*factors.tolist())}
+        """Draws the three factors and, where there are to be some, one to four rectangles."""
+        augmentation, rng = self.augmentation, self.random_generator
+        strengths = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
+        factors = 1.0 + np.array(strengths) * rng.uniform(-1.0, 1.0, 3)
+        holes = NO_HOLES
+        if augmentation.dropout_probability and rng.random() < augmentation.dropout_probability:
+            holes = _draw_holes(rng, self.input_hw)
+        return {"colour": colour_matrix(*factors.tolist()), "holes": holes}
 
-    def apply(self, img: Uint8Array, *, colour_matrix: FloatArray, **_: object) -> Uint8Array:
-        """Mixes the channels; the result saturates at 0 and 255."""
-        return np.asarray(cv2.transform(img, colour_matrix), dtype=np.uint8)
+    def apply(self, img: Uint8Array, **_: object) -> Uint8Array:
+        """The crop, unchanged."""
+        return img
 
 
-def colour_matrix(brightness: float, contrast: float, saturation: float) -> FloatArray:
-    """(3, 4) matrix of saturation, then contrast, then brightness; all 1 is the identity."""
-    # brightness * (contrast * mixed + offset) of mixed = saturation * RGB + (1 - saturation) * grey
-    gain = brightness * contrast
-    grey = [gain * (1.0 - saturation) * weight for weight in LUMA_WEIGHTS]
-    offset = brightness * (1.0 - contrast) * MID_GREY
-    matrix = np.array([[*grey, offset]] * 3)
-    matrix[[0, 1, 2], [0, 1, 2]] += gain * saturation
-    return matrix
+def _draw_holes(rng: np.random.Generator, input_hw: tuple[int, int]) -> npt.NDArray[np.int32]:
+    """(MAX_HOLES, 4) rectangles x0, y0, x1, y1 inside the crop, the last ones perhaps empty."""
+    holes = NO_HOLES.copy()
+    size_wh = np.array(input_hw[::-1])
+    for hole in holes[: rng.integers(1, MAX_HOLES + 1)]:
+        sides = np.maximum(1, size_wh * rng.uniform(*HOLE_SIDES, 2)).astype(np.int64)
+        hole[:2] = rng.integers(0, size_wh - sides + 1)
+        hole[2:] = hole[:2] + sides
+    return holes
 
 
 class PersonTransform:
@@ -234,8 +242,12 @@ class PersonTransform:
         self.input_hw = input_hw
         self.augmentation = augmentation
         self._crop = PersonCrop(skeleton, input_hw, margin=margin, augmentation=augmentation)
-        photometric = [] if augmentation is None else _photometric(augmentation)
-        self._compose = A.Compose([self._crop, *photometric])
+        self._looks: DrawnPhotometrics | None = None
+        others: list[A.BasicTransform] = []
+        if augmentation is not None:
+            self._looks = DrawnPhotometrics(augmentation, input_hw)
+            others = [*_blur(augmentation), self._looks]
+        self._compose = A.Compose([self._crop, *others])
 
     def __call__(
         self,
@@ -265,7 +277,11 @@ class PersonTransform:
         if self.augmentation is not None:
             visibility = np.where(self._inside(points), visibility, 0)
         matrix = self._crop.get_applied_params()["matrix"]
-        return TransformedPerson(result["image"], points, visibility, matrix)
+        colour, holes = SAME_COLOUR, NO_HOLES
+        if self._looks is not None:
+            drawn = self._looks.get_applied_params()
+            colour, holes = drawn["colour"], drawn["holes"]
+        return TransformedPerson(result["image"], points, visibility, matrix, colour, holes)
 
     def _inside(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         """Whether the points' pixels belong to the crop: index in [-0.5, size - 0.5)."""
@@ -284,22 +300,10 @@ def _draw_pose(augmentation: Augmentation, rng: np.random.Generator) -> dict[str
     }
 
 
-def _photometric(augmentation: Augmentation) -> list[A.BasicTransform]:
-    """The transforms of the crop that leave its points where they are."""
-    strengths = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
-    transforms: list[A.BasicTransform] = [ColourMatrix(*strengths)] if any(strengths) else []
-    if augmentation.blur_probability > 0:
-        transforms.append(A.GaussianBlur(sigma_limit=(0.5, 2.0), p=augmentation.blur_probability))
-    if augmentation.dropout_probability > 0:
-        transforms.append(
-            A.CoarseDropout(
-                num_holes_range=(1, 4),
-                hole_height_range=(0.05, 0.2),
-                hole_width_range=(0.05, 0.2),
-                p=augmentation.dropout_probability,
-            )
-        )
-    return transforms
+def _blur(augmentation: Augmentation) -> list[A.BasicTransform]:
+    if not augmentation.blur_probability:
+        return []
+    return [A.GaussianBlur(sigma_limit=(0.5, 2.0), p=augmentation.blur_probability)]
 
 
 def _check_flip(skeleton: Skeleton) -> None:

@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cpn.data.persons import PersonInstance
-from cpn.data.transforms import Augmentation, PersonTransform, TransformedPerson, colour_matrix
+from cpn.data.photometrics import apply_photometrics
+from cpn.data.transforms import Augmentation, PersonTransform, TransformedPerson
 from cpn.errors import UserError
 from cpn.geometry.crop import crop_matrix, grow_box, invert_matrix, transform_points
 from cpn.skeleton import COCO_17, Skeleton
@@ -58,7 +60,8 @@ def test_evaluation_follows_the_crop_rule_alone() -> None:
     )
     assert found.visibility.tolist() == person.keypoints[:, 2].tolist()
     assert found.crop.shape == (64, 48, 3)
-    assert [str(array.dtype) for array in found] == ["uint8", "float32", "int64", "float64"]
+    wanted = ["uint8", "float32", "int64", "float64", "float32", "int32"]
+    assert [str(array.dtype) for array in found] == wanted
 
 
 def test_an_augmentation_of_nothing_changes_nothing() -> None:
@@ -203,26 +206,41 @@ def test_the_same_generator_gives_the_same_crop() -> None:
     for left, right in zip(first, again, strict=True):
         np.testing.assert_array_equal(left.crop, right.crop)
         np.testing.assert_array_equal(left.matrix, right.matrix)
+        np.testing.assert_array_equal(left.colour, right.colour)
+        np.testing.assert_array_equal(left.holes, right.holes)
     assert len({crop.crop.tobytes() for crop in first}) == 8
+    assert len({crop.colour.tobytes() for crop in first}) == 8
 
 
-def test_dropout_and_blur_change_the_crop_but_no_point() -> None:
+def _shown(found: TransformedPerson) -> npt.NDArray[np.int64]:
+    """The crop with what was drawn for it."""
+    fields = (found.crop.transpose(2, 0, 1), found.colour, found.holes)
+    batch = [torch.from_numpy(np.ascontiguousarray(field))[None] for field in fields]
+    return apply_photometrics(*batch)[0].permute(1, 2, 0).long().numpy()
+
+
+def test_dropout_and_blur_change_the_picture_but_no_point() -> None:
     plain = _apply(STILL)
     dropped = _apply(replace(STILL, dropout_probability=1.0))
     blurred = _apply(replace(STILL, blur_probability=1.0))
-    assert (dropped.crop == 0).all(axis=-1).sum() > (plain.crop == 0).all(axis=-1).sum()
+    assert (_shown(dropped) == 0).all(axis=-1).sum() > (_shown(plain) == 0).all(axis=-1).sum()
     assert blurred.crop.std() < 0.9 * plain.crop.std()
     np.testing.assert_array_equal(dropped.points, plain.points)
 
 
-def test_colour_matrix_by_hand() -> None:
-    def mixed(rgb: list[float], *factors: float) -> list[float]:
-        return [float(value) for value in colour_matrix(*factors) @ [*rgb, 1.0]]
-
-    assert mixed([10, 20, 30], 1, 1, 1) == pytest.approx([10, 20, 30])
-    assert mixed([10, 20, 30], 2, 1, 1) == pytest.approx([20, 40, 60])
-    assert mixed([10, 20, 30], 1, 0, 1) == pytest.approx([127.5] * 3)
-    assert mixed([10, 20, 30], 1, 1, 0) == pytest.approx([0.299 * 10 + 0.587 * 20 + 0.114 * 30] * 3)
+def test_holes_lie_in_the_crop_and_have_the_sizes_asked_for() -> None:
+    always = replace(STILL, dropout_probability=1.0)
+    found = [_apply(always, seed).holes for seed in range(40)]
+    counts = {int(holes.any(axis=1).sum()) for holes in found}
+    assert counts == {1, 2, 3, 4}
+    drawn = np.concatenate([holes[holes.any(axis=1)] for holes in found])
+    sides = drawn[:, 2:] - drawn[:, :2]
+    assert (drawn[:, :2] >= 0).all()
+    assert (drawn[:, 2:] <= INPUT_HW[::-1]).all()
+    assert (sides >= 1).all()
+    assert (sides <= 0.2 * np.array(INPUT_HW[::-1])).all()
+    never = _apply(replace(STILL, dropout_probability=0.0)).holes
+    assert not never.any()
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
@@ -230,7 +248,7 @@ def test_each_colour_strength_changes_colours_only(name: str) -> None:
     strengths: dict[str, Any] = {name: 0.3}
     plain, changed = _apply(STILL), _apply(replace(STILL, **strengths))
     np.testing.assert_array_equal(changed.points, plain.points)
-    difference = np.abs(changed.crop.astype(int) - plain.crop)
+    difference = np.abs(_shown(changed) - plain.crop)
     assert 0 < difference.mean() < 60
 
 

@@ -123,8 +123,10 @@ def test_loader_measures_the_user_s_photos(
     sizes = {figure["name"].partition(":")[0] for figure in document["figures"]}
     assert {"96x64", "64x48"} < sizes
     sent = next(f for f in document["figures"] if f["name"].endswith("through the worker"))
-    # A crop, 17 points and their visibility, the matrix, two ids, score and area of the box.
-    assert sent["value"] == (64 * 48 * 3 + 17 * (2 * 4 + 8) + 6 * 8 + 2 * 8 + 2 * 8) / 1e3
+    # A crop, 17 points and their visibility, the matrix, two ids, score and area of the box, the
+    # matrix of colours and four holes.
+    figures = 17 * (2 * 4 + 8) + 6 * 8 + 2 * 8 + 2 * 8 + 12 * 4 + 4 * 4 * 4
+    assert sent["value"] == (64 * 48 * 3 + figures) / 1e3
     assert len(document["goals"]) == 3
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import cycle, islice
 
 import cv2
 import numpy as np
@@ -76,8 +75,8 @@ def _measure_size(
 
 
 def _cases(dataset: PoseDataset) -> Cases:
-    """Each does `SAMPLES_PER_ROUND` people, the same ones."""
-    rows = list(islice(cycle(range(len(dataset))), SAMPLES_PER_ROUND))
+    """Each does `SAMPLES_PER_ROUND` people, the same ones, in no order, as in training."""
+    rows = np.random.default_rng(0).integers(len(dataset), size=SAMPLES_PER_ROUND).tolist()
     persons = [dataset.instances[row] for row in rows]
     decoded = {person.image_path: read_person_image(person) for person in persons}
     loader = train_loader(
@@ -115,7 +114,7 @@ def _cases(dataset: PoseDataset) -> Cases:
     return {
         "decode with cv2.imread": imread,
         "decode": decode,
-        "crop and augment": crop,
+        "crop": crop,
         "sample": sample,
         "loader": whole,
     }

@@ -10,6 +10,7 @@ from cpn.benchmark.report import Report
 from cpn.benchmark.timing import time_interleaved
 from cpn.build import PoseCriterion, build_encoder, build_loss, build_model
 from cpn.config.schema import BenchmarkConfig
+from cpn.data.photometrics import NO_HOLES, SAME_COLOUR
 from cpn.data.sample import PoseBatch
 from cpn.engine.distributed import select_device
 from cpn.engine.optim import build_optimizer
@@ -95,6 +96,8 @@ def random_batch(config: BenchmarkConfig, device: torch.device) -> PoseBatch:
         image_ids=torch.arange(n),
         box_scores=torch.ones(n, dtype=torch.float64),
         box_areas=torch.ones(n, dtype=torch.float64),
+        colours=torch.from_numpy(SAME_COLOUR).expand(n, 3, 4) * 0.9,
+        holes=torch.from_numpy(NO_HOLES).expand(n, -1, 4).clone(),
     )
     return batch.to(device)
 
