@@ -69,13 +69,16 @@ class DistributedContext:
         dist.all_reduce(total, op=dist.ReduceOp.SUM)
         return total / self.world_size
 
-    def any(self, flag: Tensor) -> bool:
-        """Whether the scalar bool `flag` holds on any rank; all ranks get the same answer."""
+    def any(self, flag: Tensor) -> Tensor:
+        """Whether the scalar bool `flag` holds on any rank, as a scalar that all ranks have.
+
+        It stays on the device: nothing waits for it here.
+        """
         if not self.is_distributed:
-            return bool(flag)
+            return flag
         total = flag.to(device=self.device, dtype=torch.int32).reshape(1)
         dist.all_reduce(total, op=dist.ReduceOp.MAX)
-        return bool(total)
+        return total[0] > 0
 
     @torch.no_grad()
     def average_batch_norm(self, module: nn.Module) -> None:

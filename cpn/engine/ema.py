@@ -14,7 +14,8 @@ class ModelEma:
     """A second copy of a module that follows the trained one slowly.
 
     Update t uses the decay min(decay, (1 + t) / (10 + t)), so the first weights are soon forgotten.
-    Buffers (BatchNorm statistics) are copied: they are averages already.
+    Buffers (BatchNorm statistics) are averages already: `copy_buffers` takes them over as they are,
+    before the copy is used.
 
     Args:
         module: The trained module, not wrapped by DDP.
@@ -33,11 +34,10 @@ class ModelEma:
         self.updates = 0
 
     def update(self, module: nn.Module) -> None:
-        """Move the average one step towards `module`."""
+        """Move the averaged weights one step towards `module`'s."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         average(list(self.module.parameters()), [p.detach() for p in module.parameters()], 0)
-        self.copy_buffers(module)
         self.updates += 1
 
     @torch.no_grad()

@@ -2,7 +2,10 @@
 
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -30,14 +33,27 @@ class Meter:
         self._steps += 1
         self._images += num_images
 
-    def read(self) -> dict[str, float]:
-        """The means over steps and ranks, and `images_per_second` of all ranks; then restart.
+    def take(self) -> "Reading":
+        """What came together since the last time; then restart.
 
         Every rank must call it at the same step.
         """
         means = torch.stack([value.double() for value in self._sums.values()]) / self._steps
-        figures = dict(zip(self._sums, self._context.reduce_mean(means).tolist(), strict=True))
         seconds = time.perf_counter() - self._start
-        figures["images_per_second"] = self._images * self._context.world_size / seconds
+        rate = self._images * self._context.world_size / seconds
+        reading = Reading(tuple(self._sums), self._context.reduce_mean(means), rate)
         self.restart()
-        return figures
+        return reading
+
+
+class Reading(NamedTuple):
+    """Means over the steps and ranks, still on the device, and the throughput of all ranks."""
+
+    names: tuple[str, ...]
+    means: Tensor
+    images_per_second: float
+
+    def figures(self, means: npt.NDArray[np.generic]) -> dict[str, float]:
+        """By name, from the means as they came to the host."""
+        by_name = dict(zip(self.names, means.tolist(), strict=True))
+        return {**by_name, "images_per_second": self.images_per_second}

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -16,6 +16,7 @@ from cpn.engine.checkpoint import CheckpointStore
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.ema import ModelEma
 from cpn.engine.inference import BatchT, evaluation_mode
+from cpn.engine.late import LateReader, Numbers
 from cpn.engine.meter import Meter
 from cpn.engine.optim import LearningRateScheduler
 from cpn.engine.parallel import prepare_module, set_training_mode, wrap_ddp
@@ -94,6 +95,7 @@ class Trainer(Generic[BatchT]):
         # after DDP, which gives every rank the weights of rank 0
         self.ema = None if settings.ema_decay is None else ModelEma(self.module, settings.ema_decay)
         self._meter = Meter(context)
+        self._late = LateReader(lag=1 if context.device.type == "cuda" else 0)
 
     @property
     def final_module(self) -> nn.Module:
@@ -115,12 +117,14 @@ class Trainer(Generic[BatchT]):
         self._meter.restart()
         for micro_batches in in_groups(self.task.train_loader, self.settings.accumulate):
             self._train_step(epoch, micro_batches)
+        self._late.settle()
         self.context.average_batch_norm(self.module)
         if self.ema:
             self.ema.copy_buffers(self.module)
         self.progress.epoch = epoch + 1
 
     def _train_step(self, epoch: int, micro_batches: list[BatchT]) -> None:
+        self._late.next_step()
         self.scheduler.set_step(self.progress.step)
         values: dict[str, Tensor] = {}
         for number, batch in enumerate(micro_batches, start=1):
@@ -148,26 +152,45 @@ class Trainer(Generic[BatchT]):
     def _require_finite(
         self, epoch: int, values: Mapping[str, Tensor], micro_batches: list[BatchT]
     ) -> None:
-        """Stop every rank, before the weights are touched, if any has a loss or gradient of NaN."""
+        """Stop every rank, if any has a loss or gradient of NaN.
+
+        On a CPU before the weights are touched; on a GPU, for which nobody waits here, when the
+        next step is queued: always before anything is evaluated or saved.
+        """
         finite = torch.isfinite(values["loss"])
         if not self.precision.may_overflow:
             finite = finite & torch.isfinite(values["grad_norm"])
-        if not self.context.any(~finite):
-            return
+        step = self.progress.step + 1
+        ids = [b.instance_ids for b in micro_batches if hasattr(b, "instance_ids")]
+
+        def stop_if_any(diverged: Numbers) -> None:
+            if diverged:
+                raise self._divergence(epoch, step, values, ids)
+
+        self._late.read(self.context.any(~finite), stop_if_any)
+
+    def _divergence(
+        self, epoch: int, step: int, values: Mapping[str, Tensor], ids: Sequence[Tensor]
+    ) -> NonFiniteError:
         figures = ", ".join(f"{name}={float(value):.4g}" for name, value in values.items())
-        ids = [int(i) for b in micro_batches for i in getattr(b, "instance_ids", ())]
-        raise NonFiniteError(
-            f"training diverged at epoch {epoch + 1}, step {self.progress.step + 1}: on rank "
-            f"{self.context.rank} {figures}{f', instance ids {ids[:64]}' if ids else ''}; "
+        numbers = [int(number) for tensor in ids for number in tensor]
+        return NonFiniteError(
+            f"training diverged at epoch {epoch + 1}, step {step}: on rank "
+            f"{self.context.rank} {figures}{f', instance ids {numbers[:64]}' if numbers else ''}; "
             "lower optimizer.lr, set engine.clip_norm or use engine.precision=fp32"
         )
 
     def _log(self, epoch: int) -> None:
-        step = self.progress.step
+        step, rate = self.progress.step, self.scheduler.learning_rate
         self.tracker.advance()
         if step % self.settings.log_every == 0 or step % self.steps_per_epoch == 0:
-            values = {**self._meter.read(), "lr": self.scheduler.learning_rate}
-            self.tracker.train(epoch=epoch, step=step, values=values)
+            reading = self._meter.take()
+
+            def write(means: Numbers) -> None:
+                values = {**reading.figures(means), "lr": rate}
+                self.tracker.train(epoch=epoch, step=step, values=values)
+
+            self._late.read(reading.means, write)
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
         """Evaluate and draw; training's random draws are the same with and without it."""

@@ -50,6 +50,7 @@ def test_buffers_are_copied_and_nothing_trains() -> None:
     ema = ModelEma(net, 0.9)
     net(torch.randn(4, 1))
     ema.update(net)
+    ema.copy_buffers(net)
     for own, trained in zip(ema.module.buffers(), net.buffers(), strict=True):
         assert torch.equal(own, trained)
         assert own is not trained

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
+from cpn.engine.late import LateReader
 from cpn.engine.optim import build_optimizer, build_scheduler
 from cpn.engine.trainer import NonFiniteError, in_groups, steps_per_epoch
 from cpn.errors import UserError
@@ -239,6 +241,48 @@ def test_nonfinite_loss_stops_before_the_weights_change(make_run: Any, factor: f
     weights = ["0.weight", "0.bias", "5.weight"]
     for name in weights:
         assert torch.equal(trainer.module.state_dict()[name], calls[-1][name])
+
+
+def test_late_readings_change_no_line_and_stop_before_anything_is_saved(
+    make_run: Any, tmp_path: Path
+) -> None:
+    """As on a GPU, where the host is a step ahead of what it knows."""
+    at_once = make_run(tmp_path / "at_once", epochs=2)
+    at_once.trainer.fit()
+    late = make_run(tmp_path / "late", epochs=2)
+    late.trainer._late = LateReader(lag=1)
+    late.trainer.fit()
+    assert late.lines == at_once.lines
+
+    broken = make_run(tmp_path / "broken", epochs=2).trainer
+    broken._late = LateReader(lag=1)
+    healthy, calls = broken.task.loss, list[int]()
+
+    def failing(network: Any, batch: Any) -> Any:
+        loss = healthy(network, batch)
+        calls.append(1)
+        return loss._replace(total=loss.total * math.nan) if len(calls) == 8 else loss
+
+    broken.task = replace(broken.task, loss=failing)
+    with pytest.raises(NonFiniteError, match=r"epoch 2, step 8: .*loss=nan.*ids \[\d"):
+        broken.fit()
+    assert [path.name for path in broken.store.paths()] == ["epoch_0001.ckpt"]
+
+
+def test_a_step_asks_nothing_of_the_device(make_run: Any) -> None:
+    """No `.item()` and the like, which would make the host wait for a GPU at every step."""
+    trainer = make_run(epochs=2, ema_decay=0.9, clip_norm=1.0, log_every=100).trainer
+    # AdamW's kernel for CPUs reads its step counters, which lie on the GPU for the one there.
+    trainer.optimizer = torch.optim.SGD(trainer.module.parameters(), lr=0.01)
+    trainer._train_epoch(0)  # lazy initialisations
+    batches = list(trainer.task.train_loader)
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        for batch in batches[:3]:
+            trainer._train_step(1, [batch])
+    called = {event.key for event in recorded.key_averages()}
+    assert "aten::mul_" in called
+    waiting = {"aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero"}
+    assert called & waiting == set()
 
 
 def test_nonfinite_gradient_stops_too(make_run: Any) -> None:

@@ -24,7 +24,7 @@ def helpers(context: DistributedContext) -> dict[str, Any]:
         "gathered": context.all_gather_object({"rank": context.rank}),
         "broadcast": context.broadcast_object([context.rank]),
         "mean": context.reduce_mean(torch.tensor([context.rank, 1.0])).tolist(),
-        "any": [context.any(torch.tensor(context.rank == r)) for r in (0, 1, 2)],
+        "any": [bool(context.any(torch.tensor(context.rank == r))) for r in (0, 1, 2)],
         "running_mean": layer.running_mean.tolist(),
     }
 
