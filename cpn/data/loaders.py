@@ -16,7 +16,7 @@ from cpn.errors import UserError
 
 # Keeps the order's random streams apart from the samples', whose second key word is below 2^63.
 ORDER_STREAM = 1 << 63
-PREFETCHED_BATCHES = 4  # per worker
+PREFETCHED_BATCHES = 2  # per worker
 HELD_BATCHES = 3  # at the trainer: the one it computes, the one it copies, the one it asks for
 
 

@@ -3,6 +3,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from cpn.models.backbone import create_backbone
 from cpn.models.cpn import CascadedPyramidNetwork, CpnOutput
@@ -75,6 +76,22 @@ def test_the_order_of_1x1_and_upsampling_changes_nothing(name: str, small_cpn: B
         results.append([*out.global_heatmaps, out.final, *gradients, *model.buffers()])
     for coarse_first, published in zip(*results, strict=True):
         torch.testing.assert_close(coarse_first, published, rtol=1e-7, atol=1e-9)
+
+
+def test_it_compiles_as_one_graph_and_only_once(small_cpn: Build) -> None:
+    """Nothing breaks the graph, and no step of a training has it compiled anew."""
+    torch._dynamo.reset()
+    model = small_cpn()
+    counter = CompileCounter()
+    network = torch.compile(model, backend=counter)
+    for _ in range(3):
+        out: CpnOutput = network(torch.randn(2, 3, 64, 96))
+        out.final.square().mean().backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(0.99)
+                parameter.grad = None
+    assert counter.frame_count == 1
 
 
 def test_final_is_refined_or_the_finest_level() -> None:
