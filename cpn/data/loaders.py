@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cpn.data.pose_dataset import PoseDataset
-from cpn.data.sample import PoseBatch, collate_samples, place_samples
+from cpn.data.sample import PoseBatch, collate_samples
 from cpn.data.shared_batches import Key, LentSlots, Parcel, SharedBatches, Work
 from cpn.errors import UserError
 
@@ -223,14 +224,21 @@ class _Maker(Dataset[PoseBatch | Parcel | UserError]):
         self._pool = pool
 
     def __getitems__(self, work: Work) -> PoseBatch | Parcel | UserError:
-        samples = (self._dataset[key] for key in work.keys)
+        crops = self._room(work)
+        places = zip(work.keys, crops.numpy(), strict=True)
         try:
-            if self._pool is None:
-                return collate_samples(list(samples))
-            batch = place_samples(samples, self._pool.room(len(work.keys), work.slot))
-            return self._pool.pack(batch, work.slot)
+            samples = [self._dataset.sample(*key, out=place) for key, place in places]
         except UserError as error:
             return error
+        batch = collate_samples(samples, crops=crops)
+        return batch if self._pool is None else self._pool.pack(batch, work.slot)
+
+    def _room(self, work: Work) -> Tensor:
+        """(N, H, W, 3) uint8 for the crops."""
+        if self._pool is not None and work.slot is not None:
+            return self._pool.slot(work.slot, len(work.keys))
+        height, width = self._dataset.transform.input_hw
+        return torch.empty((len(work.keys), height, width, 3), dtype=torch.uint8)
 
 
 def _made_as_a_whole(made: Any) -> Any:  # noqa: ANN401 - torch types it as a list of samples

@@ -22,9 +22,14 @@ class Transform(Protocol):
         ...
 
     def __call__(
-        self, image_rgb: npt.NDArray[np.uint8], instance: PersonInstance, rng: np.random.Generator
+        self,
+        image_rgb: npt.NDArray[np.uint8],
+        instance: PersonInstance,
+        rng: np.random.Generator,
+        *,
+        out: npt.NDArray[np.uint8] | None = None,
     ) -> TransformedPerson:
-        """The crop of one person; all randomness comes from `rng`."""
+        """The crop of one person, in `out` if given; all randomness comes from `rng`."""
         ...
 
 
@@ -50,10 +55,21 @@ class PoseDataset(Dataset[PoseSample]):
         return len(self.instances)
 
     def __getitem__(self, key: tuple[int, int]) -> PoseSample:
-        epoch, index = key
+        return self.sample(*key)
+
+    def sample(
+        self, epoch: int, index: int, *, out: npt.NDArray[np.uint8] | None = None
+    ) -> PoseSample:
+        """`self[epoch, index]`, with its crop in memory that is there already.
+
+        Args:
+            epoch: from 0.
+            index: of the person.
+            out: (H, W, 3) uint8; None: new memory.
+        """
         instance = self.instances[index]
-        photo = self._photo(instance)
-        person = self.transform(photo, instance, sample_generator(self.seed, epoch, index))
+        random = sample_generator(self.seed, epoch, index)
+        person = self.transform(self._photo(instance), instance, random, out=out)
         return PoseSample(
             crop=person.crop,
             points=person.points,
@@ -70,6 +86,7 @@ class PoseDataset(Dataset[PoseSample]):
     def _photo(self, instance: PersonInstance) -> npt.NDArray[np.uint8]:
         """Decoded once for people who follow each other, as those of a photo do in evaluation."""
         if self._last_photo is None or self._last_photo[0] != instance.image_path:
+            self._last_photo = None  # its memory, still in the processor's cache, takes the next
             self._last_photo = instance.image_path, read_person_image(instance)
         return self._last_photo[1]
 

@@ -1,6 +1,6 @@
 """What a worker sends (uint8 crops and points) and how samples become a batch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -80,33 +80,24 @@ class PoseBatch(NamedTuple):
         return type(self)(*(field.to(device, non_blocking=non_blocking) for field in self))
 
 
-def collate_samples(samples: Sequence[PoseSample]) -> PoseBatch:
-    """Makes one or more samples of one crop size and one skeleton a batch."""
-    shape = (len(samples), *samples[0].crop.shape)
-    return place_samples(samples, torch.empty(shape, dtype=torch.uint8))
-
-
-def place_samples(samples: Iterable[PoseSample], crops: Tensor) -> PoseBatch:
-    """Makes samples a batch in memory that is there already.
+def collate_samples(samples: Sequence[PoseSample], *, crops: Tensor | None = None) -> PoseBatch:
+    """Makes one or more samples of one crop size and one skeleton a batch.
 
     Args:
-        samples: as many as `crops` has room for, at least one. They may be made one by one: each
-            crop is put in its place, and forgotten, while it is still in the processor's cache.
-        crops: (N, H, W, 3) uint8, the memory of the batch's crops.
+        samples: N of them.
+        crops: (N, H, W, 3) uint8 that holds their crops already; None: they are copied.
     """
-    placed = []
-    for place, sample in zip(crops.numpy(), samples, strict=True):
-        place[...] = sample.crop
-        placed.append(sample._replace(crop=place))
+    if crops is None:
+        crops = torch.from_numpy(np.stack([sample.crop for sample in samples]))
     return PoseBatch(
         crops=crops.permute(0, 3, 1, 2),
-        points=torch.from_numpy(np.stack([sample.points for sample in placed])),
-        visibility=torch.from_numpy(np.stack([sample.visibility for sample in placed])),
-        image_to_crop=torch.from_numpy(np.stack([sample.image_to_crop for sample in placed])),
-        instance_ids=torch.tensor([sample.instance_id for sample in placed]),
-        image_ids=torch.tensor([sample.image_id for sample in placed]),
-        box_scores=torch.tensor([sample.box_score for sample in placed], dtype=torch.float64),
-        box_areas=torch.tensor([sample.box_area for sample in placed], dtype=torch.float64),
-        colours=torch.from_numpy(np.stack([sample.colour for sample in placed])),
-        holes=torch.from_numpy(np.stack([sample.holes for sample in placed])),
+        points=torch.from_numpy(np.stack([sample.points for sample in samples])),
+        visibility=torch.from_numpy(np.stack([sample.visibility for sample in samples])),
+        image_to_crop=torch.from_numpy(np.stack([sample.image_to_crop for sample in samples])),
+        instance_ids=torch.tensor([sample.instance_id for sample in samples]),
+        image_ids=torch.tensor([sample.image_id for sample in samples]),
+        box_scores=torch.tensor([sample.box_score for sample in samples], dtype=torch.float64),
+        box_areas=torch.tensor([sample.box_area for sample in samples], dtype=torch.float64),
+        colours=torch.from_numpy(np.stack([sample.colour for sample in samples])),
+        holes=torch.from_numpy(np.stack([sample.holes for sample in samples])),
     )

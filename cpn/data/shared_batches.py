@@ -92,11 +92,9 @@ class SharedBatches:
         self._free += self._lent
         self._lent.clear()
 
-    def room(self, num_samples: int, slot: int | None) -> Tensor:
-        """(num_samples, H, W, 3) for the crops of a batch: in the slot, or new. For the worker."""
-        if slot is None:
-            return torch.empty((num_samples, *self._memory.shape[2:]), dtype=torch.uint8)
-        return self._memory[slot, :num_samples]
+    def slot(self, number: int, num_samples: int) -> Tensor:
+        """(num_samples, H, W, 3) uint8 in a slot. For the worker."""
+        return self._memory[number, :num_samples]
 
     def pack(self, batch: PoseBatch, slot: int | None) -> Parcel:
         """The batch for the main process. For the worker."""

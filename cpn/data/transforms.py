@@ -90,7 +90,8 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
     """Cuts one person out with a single warp.
 
     Reads `box_xywh` and turns `image` into the crop, `points` (K, 2) from the image to the crop
-    frame, and `visibility` (K,) along with them. The parameters of a call hold its `matrix`.
+    frame, and `visibility` (K,) along with them. The parameters of a call hold its `matrix`. Crops
+    go to `out` where that is set, which saves a copy.
     """
 
     _targets = ()
@@ -108,6 +109,7 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
         self.input_hw = input_hw
         self.margin = margin
         self.augmentation = augmentation
+        self.out: Uint8Array | None = None
         self._flip_permutation = list(skeleton.flip_permutation)
         self._halves = [list(skeleton.upper_body), list(skeleton.lower_body)]
 
@@ -144,7 +146,7 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
 
     def apply(self, img: Uint8Array, *, matrix: FloatArray, **_: object) -> Uint8Array:
         """The warp."""
-        return warp_crop(img, matrix, self.input_hw)
+        return warp_crop(img, matrix, self.input_hw, out=self.out)
 
     def apply_to_points(
         self, points: FloatArray, *, matrix: FloatArray, flip: bool, **_: object
@@ -254,19 +256,23 @@ class PersonTransform:
         image_rgb: Uint8Array,
         instance: PersonInstance,
         rng: np.random.Generator | None = None,
+        *,
+        out: Uint8Array | None = None,
     ) -> TransformedPerson:
         """Transforms one person; all randomness comes from `rng`.
 
         Args:
-            image_rgb: (H, W, 3) uint8.
+            image_rgb: (H, W, 3) or (H, W, 4) uint8, see `warp_crop`.
             instance: box and keypoints in the image frame.
             rng: needed with augmentation.
+            out: (*input_hw, 3) uint8 for the crop; None: new memory.
         """
         if self.augmentation is not None:
             if rng is None:
                 raise ValueError("an augmenting PersonTransform needs a random generator")
             python_random = random.Random(int(rng.integers(2**63)))  # noqa: S311  (no secrets)
             self._compose.set_random_state(rng, python_random)
+        self._crop.out = out
         result = self._compose(
             image=image_rgb,
             box_xywh=instance.box_xywh,
@@ -281,7 +287,11 @@ class PersonTransform:
         if self._looks is not None:
             drawn = self._looks.get_applied_params()
             colour, holes = drawn["colour"], drawn["holes"]
-        return TransformedPerson(result["image"], points, visibility, matrix, colour, holes)
+        crop = result["image"]
+        if out is not None and crop is not out:  # blurred, or copied on the way
+            out[...] = crop
+            crop = out
+        return TransformedPerson(crop, points, visibility, matrix, colour, holes)
 
     def _inside(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         """Whether the points' pixels belong to the crop: index in [-0.5, size - 0.5)."""

@@ -126,7 +126,13 @@ def transform_points(matrix: npt.ArrayLike, points: npt.ArrayLike) -> FloatArray
     return np.asarray(np.asarray(points, dtype=np.float64) @ linear + offset)
 
 
-def warp_crop(image: Uint8Array, matrix: npt.ArrayLike, input_hw: tuple[int, int]) -> Uint8Array:
+def warp_crop(
+    image: Uint8Array,
+    matrix: npt.ArrayLike,
+    input_hw: tuple[int, int],
+    *,
+    out: Uint8Array | None = None,
+) -> Uint8Array:
     """Samples the crop with one bilinear warp; what lies outside the image is black.
 
     A photo with two or more pixels per crop pixel is halved first, as often as that holds: bilinear
@@ -137,18 +143,22 @@ def warp_crop(image: Uint8Array, matrix: npt.ArrayLike, input_hw: tuple[int, int
             sample than three.
         matrix: (2, 3) image -> crop, from `crop_matrix`.
         input_hw: size of the crop.
+        out: (input_h, input_w, 3) uint8 to write to; None: new memory.
 
     Returns:
-        (input_h, input_w, 3) uint8.
+        (input_h, input_w, 3) uint8; `out` where that is given.
     """
     height, width = input_hw
     values = np.asarray(matrix, dtype=np.float64)
     while _zoom_of_areas(values) <= 0.25 and min(image.shape[:2]) >= 2:
         image, values = _halve(image, values)
-    warped = cv2.warpAffine(image, values, (width, height), flags=cv2.INTER_LINEAR)
-    if warped.shape[-1] == 4:
-        warped = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
-    return np.asarray(warped, dtype=np.uint8)
+    size_wh = (width, height)
+    if image.shape[-1] == 3:
+        warped = cv2.warpAffine(image, values, size_wh, dst=out, flags=cv2.INTER_LINEAR)
+    else:
+        four = cv2.warpAffine(image, values, size_wh, flags=cv2.INTER_LINEAR)
+        warped = cv2.cvtColor(four, cv2.COLOR_RGBA2RGB, dst=out)
+    return np.asarray(warped, dtype=np.uint8) if out is None else out
 
 
 def _zoom_of_areas(matrix: FloatArray) -> float:

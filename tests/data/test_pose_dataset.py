@@ -1,11 +1,12 @@
 from itertools import groupby
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from cpn.data.annotations import PersonAnnotations, read_person_annotations
-from cpn.data.image_files import read_person_image
+from cpn.data.image_files import read_image, read_person_image
 from cpn.data.persons import PersonInstance
 from cpn.data.pose_dataset import PoseDataset, sample_generator
 from cpn.data.transforms import Augmentation, PersonTransform
@@ -56,6 +57,31 @@ def test_the_people_of_a_photo_share_its_decoding(
     ids = [dataset[0, index].image_id for index in (0, 0, 1, 2, 3, 0)]
     assert decoded == [image_id for image_id, _ in groupby(ids)]
     assert len(decoded) < len(ids)
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.0])
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_crop_can_be_made_in_its_place(tiny_coco: TinyCoco, blur: float, suffix: str) -> None:
+    """From three channels and from four, with a step behind the warp and without."""
+    document = tiny_coco.read()
+    for image in document["images"]:
+        name = image["file_name"]
+        image["file_name"] = name.replace(".png", suffix)
+        photo = read_image(tiny_coco.images / name)
+        cv2.imwrite(str(tiny_coco.images / image["file_name"]), photo)
+    tiny_coco.write(document)
+    people = read_person_annotations(tiny_coco.annotations, tiny_coco.images)
+    augmentation = Augmentation(blur_probability=blur)
+    transform = PersonTransform(people.skeleton, (32, 24), augmentation=augmentation)
+    dataset = PoseDataset(people.instances, transform)
+    batch = np.full((2, 32, 24, 3), 77, np.uint8)
+    sample = dataset.sample(4, 1, out=batch[1])
+    wanted = dataset[4, 1]
+    np.testing.assert_array_equal(batch[1], wanted.crop)
+    np.testing.assert_array_equal(sample.points, wanted.points)
+    assert np.shares_memory(sample.crop, batch[1])
+    assert not np.shares_memory(wanted.crop, batch)
+    assert (batch[0] == 77).all()
 
 
 def test_epochs_and_seeds_differ(people: PersonAnnotations) -> None:

@@ -10,7 +10,7 @@ import torch
 from cpn.data.annotations import read_person_annotations
 from cpn.data.loaders import PoseLoader
 from cpn.data.pose_dataset import PoseDataset
-from cpn.data.sample import PoseBatch, PoseSample, place_samples
+from cpn.data.sample import PoseBatch, PoseSample, collate_samples
 from cpn.data.shared_batches import Key, LentSlots, Parcel, SharedBatches
 from cpn.data.transforms import PersonTransform
 from cpn.errors import UserError
@@ -31,7 +31,13 @@ def _sample(value: int) -> PoseSample:
 
 def _sent(pool: SharedBatches, value: int, slot: int | None) -> Parcel:
     """Two samples as a worker sends them: pickled."""
-    batch = place_samples([_sample(value), _sample(value + 1)], pool.room(2, slot))
+    samples = [_sample(value), _sample(value + 1)]
+    if slot is None:
+        batch = collate_samples(samples)
+    else:
+        crops = pool.slot(slot, 2)
+        crops.copy_(torch.tensor([value, value + 1], dtype=torch.uint8)[:, None, None, None])
+        batch = collate_samples(samples, crops=crops)
     parcel: Parcel = pickle.loads(pickle.dumps(pool.pack(batch, slot)))
     return parcel
 
