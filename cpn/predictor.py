@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from cpn.build import load_model_with_metadata
-from cpn.config.schema import InputConfig
+from cpn.config.data_schema import InputConfig
 from cpn.engine.distributed import select_device
 from cpn.engine.precision import Precision
 from cpn.estimator import EstimatedPoses, PoseEstimator
@@ -61,8 +61,9 @@ class Predictor:
         """
         loaded = load_model_with_metadata(Path(path))
         target = select_device(device)
+        model = folded(loaded.model, loaded.config.input.size_hw).to(target)
         estimator = PoseEstimator.from_config(
-            folded(loaded.model).to(target).to(memory_format=torch.channels_last),
+            model.to(memory_format=torch.channels_last),
             loaded.skeleton,
             loaded.config,
             precision=Precision("fp32", target),
@@ -104,10 +105,10 @@ class Predictor:
         aspect = self._input.width / self._input.height
         box_xywh = xyxy_to_xywh(box_xyxy)
         center, size = grow_box(box_xywh, aspect=aspect, margin=self._input.margin)
-        return crop_matrix(center, size, (self._input.height, self._input.width))
+        return crop_matrix(center, size, self._input.size_hw)
 
     def _estimate(self, image_rgb: Uint8Array, matrices: list[FloatArray]) -> EstimatedPoses:
-        input_hw = (self._input.height, self._input.width)
+        input_hw = self._input.size_hw
         crops = np.stack([warp_crop(image_rgb, matrix, input_hw) for matrix in matrices])
         device = self._estimator.model.pixel_mean.device
         batch = torch.from_numpy(crops).permute(0, 3, 1, 2).to(device)

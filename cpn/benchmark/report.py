@@ -1,6 +1,6 @@
 """What a benchmark found: figures with unit and spread, goals, and the machine."""
 
-import logging
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,8 +15,6 @@ from rich.table import Table
 
 from cpn.atomic import write_json
 from cpn.benchmark.timing import Spread
-
-logger = logging.getLogger(__name__)
 
 PACKAGES = (
     *("cpn-pose", "torch", "torchvision", "numpy", "opencv-python-headless", "simplejpeg"),
@@ -49,7 +47,9 @@ def describe_machine() -> dict[str, object]:
     """Processor, cores, accelerator and the versions of what was measured."""
     found: dict[str, object] = {
         "processor": _processor(),
-        "cores": len(psutil.Process().cpu_affinity() or []) or psutil.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
@@ -63,6 +63,11 @@ def describe_machine() -> dict[str, object]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _cores() -> int | None:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _processor() -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from cpn.config.data_schema import AugmentConfig, DataConfig, InputConfig
 from cpn.config.network_schema import (
     BackboneConfig,
     Count,
@@ -20,59 +21,6 @@ from cpn.config.network_schema import (
     Probability,
     Strict,
 )
-
-
-class SplitConfig(Strict):
-    """One split of a COCO keypoint data set."""
-
-    annotations: str = Field(description="COCO keypoint JSON")
-    images: str = Field(description="folder that the JSON's file_name is relative to")
-    limit: PositiveInt | None = Field(description="use the first N instances only; null: all")
-
-
-class DataConfig(Strict):
-    """Where the people are and what their skeleton is."""
-
-    train: SplitConfig
-    val: SplitConfig
-    sigmas: list[Positive] | None = Field(description="OKS sigmas; null: known for COCO-17 only")
-    flip_pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = Field(
-        description="names that trade places in a mirror; null: left_*/right_* by name"
-    )
-    min_keypoints: PositiveInt = Field(description="train on people with at least N labelled ones")
-    workers: Count = Field(description="loader processes per rank; 0: in the main process")
-
-
-class InputConfig(Strict):
-    """The network's input and the rule that turns a person box into a crop."""
-
-    height: int = Field(ge=32, le=2048, multiple_of=32)
-    width: int = Field(ge=32, le=2048, multiple_of=32)
-    margin: float = Field(ge=1, le=2, description="box enlargement after growing to the aspect")
-
-
-class AugmentConfig(Strict):
-    """Random changes of a training crop; evaluation never uses them."""
-
-    scale_range: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
-        description="factor on the box size"
-    )
-    rotation_degrees: float = Field(ge=0, le=180)
-    rotation_probability: Probability
-    flip_probability: Probability
-    half_body_probability: Probability
-    half_body_min_keypoints: PositiveInt = Field(description="only people with more visible ones")
-    brightness: float = Field(ge=0, lt=1)
-    contrast: float = Field(ge=0, lt=1)
-    saturation: float = Field(ge=0, lt=1)
-    blur_probability: Probability
-    dropout_probability: Probability = Field(description="chance that a rectangle is blanked")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.scale_range[0] > self.scale_range[1]:
-            raise ValueError(f"scale_range must be [low, high], got {self.scale_range}")
-        return self
 
 
 class OptimizerConfig(Strict):
@@ -335,12 +283,14 @@ class ImportCheckpointConfig(TrainConfig):
 class BenchmarkConfig(TrainConfig):
     """`scripts/benchmark.py`: what a run costs, part by part, and where its time goes.
 
-    The rest is the training config that is measured.
+    The rest is the training config that is measured: `loader` and `evaluation` take its people, if
+    asked to, `step`, `evaluation` and `heatmaps` its network's sizes; `startup` starts
+    experiment=demo.
     """
 
     suite: Literal["loader", "step", "heatmaps", "evaluation", "startup"]
     out: str = Field(description="the JSON to write")
     rounds: PositiveInt = Field(description="how often each case is timed, in turn")
     photos: Literal["generated", "data"] = Field(
-        description="generated: 640x480 photos as heavy as COCO's; data: those of data.train"
+        description="of loader and evaluation: 640x480 photos as heavy as COCO's, or data.train's"
     )

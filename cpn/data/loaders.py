@@ -18,7 +18,6 @@ from cpn.errors import UserError
 # Keeps the order's random streams apart from the samples', whose second key word is below 2^63.
 ORDER_STREAM = 1 << 63
 PREFETCHED_BATCHES = 2  # per worker
-HELD_BATCHES = 3  # at the trainer: the one it computes, the one it copies, the one it asks for
 
 
 class EpochBatchSampler(Sampler[list[Key]]):
@@ -101,6 +100,7 @@ class PoseLoader:
         batches: of (epoch, index).
         batch_size: most people of a batch.
         num_workers: processes; 0: this one does it all.
+        held: batches that the caller has at a time.
         pin_memory: give batches in page-locked memory, from which a GPU copies while it computes.
 
     Raises:
@@ -114,12 +114,13 @@ class PoseLoader:
         *,
         batch_size: int,
         num_workers: int,
+        held: int = 2,
         pin_memory: bool = False,
     ) -> None:
         self._batches = batches
         pool = None
         if num_workers:
-            slots = PREFETCHED_BATCHES * num_workers + HELD_BATCHES
+            slots = PREFETCHED_BATCHES * num_workers + held + 1
             pool = SharedBatches(slots, batch_size, dataset.transform.input_hw)
         self._loader: DataLoader[PoseBatch | Parcel | UserError] = DataLoader(
             _Maker(dataset, pool),
@@ -163,12 +164,14 @@ def train_loader(
     rank: int = 0,
     world_size: int = 1,
     num_workers: int = 0,
+    accumulate: int = 1,
     shuffle: bool = True,
     pin_memory: bool = False,
 ) -> PoseLoader:
     """Shuffled batches of `global_batch / world_size` samples; see `EpochBatchSampler`.
 
-    Iterate over `loader.for_epoch(epoch)`. Order and augmentation follow the data set's seed.
+    Iterate over `loader.for_epoch(epoch)`. Order and augmentation follow the data set's seed. The
+    trainer holds a step's `accumulate` batches while it asks for the next ones.
 
     Raises:
         UserError: the batch does not fit the data set or the number of processes.
@@ -186,6 +189,7 @@ def train_loader(
         sampler,
         batch_size=global_batch // world_size,
         num_workers=num_workers,
+        held=2 * accumulate,
         pin_memory=pin_memory,
     )
 
@@ -205,7 +209,8 @@ def eval_loader(
     that it is decoded once.
     """
     first, end = (len(dataset) * part // world_size for part in (rank, rank + 1))
-    share = [(0, index) for index in range(first, end)]
+    by_photo = np.argsort(dataset.instances.image_ids, kind="stable")
+    share = [(0, index) for index in by_photo[first:end].tolist()]
     batches = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
     return PoseLoader(
         dataset,

@@ -149,6 +149,7 @@ def _check_room(num_bytes: int) -> None:
     if num_bytes > free:
         raise UserError(
             f"the loader's workers need {num_bytes / MEBIBYTE:.0f} MiB of shared memory, "
-            f"{SHARED_MEMORY} has {free / MEBIBYTE:.0f} MiB free; lower data.workers (0 needs "
-            "none) or engine.batch_size, or give the container more (docker run --shm-size=8g)"
+            f"{SHARED_MEMORY} has {free / MEBIBYTE:.0f} MiB free; use fewer workers (data.workers "
+            "in train.py, workers in evaluate.py; 0 needs none) or a smaller batch, or give the "
+            "container more (docker run --shm-size=8g)"
         )

@@ -50,6 +50,9 @@ def merge_flipped(
     *,
     shift: bool = False,
 ) -> Tensor:
-    """The mean of heatmaps and of the unflipped ones of the mirrored images, (N, K, h, w) each."""
+    """The mean of heatmaps and of the unflipped ones of the mirrored images.
+
+    Both are (N, K, h, w), of one type.
+    """
     unflipped = unflip_heatmaps(flipped_heatmaps, flip_permutation, shift=shift)
     return unflipped.add_(heatmaps).mul_(0.5)  # a copy, ours to change

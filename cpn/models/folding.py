@@ -18,11 +18,10 @@ from cpn.models.refine_net import RefineNet
 
 logger = logging.getLogger(__name__)
 
-PROBE_PIXELS = 64
 TOLERANCE = 1e-3
 
 
-def folded(model: CascadedPyramidNetwork) -> CascadedPyramidNetwork:
+def folded(model: CascadedPyramidNetwork, input_hw: tuple[int, int]) -> CascadedPyramidNetwork:
     """A copy in evaluation mode that computes the same with fewer operations.
 
     It is compared with the original on noise; should a backbone use its layers in a way that
@@ -30,6 +29,7 @@ def folded(model: CascadedPyramidNetwork) -> CascadedPyramidNetwork:
 
     Args:
         model: is not changed.
+        input_hw: size of its input; some backbones take no other.
     """
     lean = copy.deepcopy(model).eval()
     for module in list(lean.modules()):
@@ -38,9 +38,9 @@ def folded(model: CascadedPyramidNetwork) -> CascadedPyramidNetwork:
             _fold(module, "conv", module, "norm")
         elif isinstance(module, HeatmapPredictor | RefineNet):
             _fold(module, "heatmaps", module, "norm")
-    for conv, norm in _adjacent(lean.backbone):
+    for conv, norm in _adjacent(lean.backbone, input_hw):
         _fold(*_place(lean.backbone, conv), *_place(lean.backbone, norm))
-    difference = _difference(lean, model)
+    difference = _difference(lean, model, input_hw)
     if difference > TOLERANCE:
         logger.warning(
             "BatchNorm cannot be folded into this backbone (heatmaps would change by %.2g of their "
@@ -72,7 +72,7 @@ def _fold(conv_parent: nn.Module, conv_name: str, norm_parent: nn.Module, norm_n
     setattr(norm_parent, norm_name, nn.Sequential(*norm.children()))
 
 
-def _adjacent(backbone: nn.Module) -> list[tuple[str, str]]:
+def _adjacent(backbone: nn.Module, input_hw: tuple[int, int]) -> list[tuple[str, str]]:
     """Names of convolutions and of the BatchNorms that take just what they give, by a trial run."""
     made: dict[int, str] = {}
     kept: list[Tensor] = []  # while they live, no other tensor has their id
@@ -94,7 +94,7 @@ def _adjacent(backbone: nn.Module) -> list[tuple[str, str]]:
 
             handles.append(module.register_forward_pre_hook(match))
     with torch.no_grad():
-        backbone(_noise(backbone))
+        backbone(_noise(backbone, input_hw))
     for handle in handles:
         handle.remove()
     return pairs
@@ -105,15 +105,17 @@ def _place(root: nn.Module, path: str) -> tuple[nn.Module, str]:
     return root.get_submodule(parent), name
 
 
-def _noise(module: nn.Module) -> Tensor:
+def _noise(module: nn.Module, input_hw: tuple[int, int]) -> Tensor:
     device = next(module.parameters()).device
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(1, 3, PROBE_PIXELS, PROBE_PIXELS, generator=generator).to(device)
+    return torch.randn(1, 3, *input_hw, generator=generator).to(device)
 
 
-def _difference(lean: CascadedPyramidNetwork, model: CascadedPyramidNetwork) -> float:
+def _difference(
+    lean: CascadedPyramidNetwork, model: CascadedPyramidNetwork, input_hw: tuple[int, int]
+) -> float:
     """The largest change of a heatmap over the largest value."""
-    images = _noise(model)
+    images = _noise(model, input_hw)
     modes = [(part, part.training) for part in model.modules()]
     with torch.no_grad():
         expected = model.eval()(images).final

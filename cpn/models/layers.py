@@ -199,11 +199,11 @@ def convolve_resized(
     for part, weight in zip(parts, weights, strict=True):
         if part.shape[-2] * part.shape[-1] > size_hw[0] * size_hw[1]:  # rare: it is to shrink
             part = resize(part, size_hw, mode=mode, align_corners=align_corners)  # noqa: PLW2901
-        mixed = functional.conv2d(part, weight)
+        mixed = functional.conv2d(part, weight, conv.bias if total is None else None)
         mixed = resize(mixed, size_hw, mode=mode, align_corners=align_corners)
         total = mixed if total is None else total + mixed
     assert total is not None, "there is at least one part"
-    return total if conv.bias is None else total + conv.bias[:, None, None]
+    return total
 
 
 def initialise_weights(module: nn.Module) -> None:

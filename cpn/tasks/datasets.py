@@ -3,14 +3,8 @@
 from itertools import zip_longest
 from pathlib import Path
 
-from cpn.config.schema import (
-    AugmentConfig,
-    DataConfig,
-    InputConfig,
-    PersonBoxes,
-    SplitConfig,
-    TrainConfig,
-)
+from cpn.config.data_schema import AugmentConfig, DataConfig, InputConfig, SplitConfig
+from cpn.config.schema import PersonBoxes, TrainConfig
 from cpn.data.annotations import (
     PersonAnnotations,
     read_detections,
@@ -104,6 +98,7 @@ def training_batches(
         rank=context.rank,
         world_size=context.world_size,
         num_workers=config.data.workers,
+        accumulate=config.engine.accumulate,
         pin_memory=context.device.type == "cuda",
     )
 
@@ -114,7 +109,7 @@ def training_dataset(
     """Augmented crops, of the config's size or of another."""
     transform = PersonTransform(
         people.skeleton,
-        input_hw or (config.input.height, config.input.width),
+        input_hw or config.input.size_hw,
         margin=config.input.margin,
         augmentation=_augmentation(config.augment),
     )
@@ -123,9 +118,7 @@ def training_dataset(
 
 def evaluation_dataset(people: PersonAnnotations, input_config: InputConfig) -> PoseDataset:
     """Crops without randomness."""
-    transform = PersonTransform(
-        people.skeleton, (input_config.height, input_config.width), margin=input_config.margin
-    )
+    transform = PersonTransform(people.skeleton, input_config.size_hw, margin=input_config.margin)
     return PoseDataset(people.instances, transform)
 
 

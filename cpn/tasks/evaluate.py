@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from cpn.atomic import plain_json, write_json
 from cpn.build import load_model_with_metadata
-from cpn.config.schema import EvaluateConfig, SplitConfig, TrainConfig
+from cpn.config.data_schema import SplitConfig
+from cpn.config.schema import EvaluateConfig, TrainConfig
 from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.precision import Precision
 from cpn.errors import UserError
@@ -64,7 +65,8 @@ def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) ->
         workers=config.workers,
     )
     groups = _image_groups(config, people.scorer)
-    model = folded(loaded.model).to(context.device).to(memory_format=torch.channels_last)
+    model = folded(loaded.model, loaded.config.input.size_hw).to(context.device)
+    model = model.to(memory_format=torch.channels_last)
     precision = Precision(config.precision, context.device)
     estimator = PoseEstimator.from_config(model, loaded.skeleton, asked, precision=precision)
     evaluation = evaluate_poses(estimator, people.batches, people.scorer, context)

@@ -175,7 +175,7 @@ def _describe(
     config: TrainConfig, model: CascadedPyramidNetwork, people: PersonAnnotations
 ) -> None:
     """What is trained on what, before the first step."""
-    size = (config.input.height, config.input.width)
+    size = config.input.size_hw
     logger.info("%s", model_statistics(model, size).summary())
     logger.info(
         "train: %d people from %s; %d keypoints, OKS sigmas %s",

@@ -82,6 +82,19 @@ def test_without_a_slot_the_crops_come_along(pool: SharedBatches) -> None:
     assert _values(batch) == [[7, 8], [7, 8]]
 
 
+def test_pinned_batches_are_copies_and_free_their_slot(
+    pool: SharedBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.clone())
+    slot = pool.lend()
+    assert slot is not None
+    pinned = _sent(pool, 5, slot).pin_memory()
+    gc.collect()
+    pool.slot(slot, 2).zero_()
+    assert _values(pinned) == [[5, 6], [5, 6]]
+    assert {pool.lend(), pool.lend()} == {0, 1}
+
+
 def test_work_that_nobody_fetched_gives_its_slots_back(pool: SharedBatches) -> None:
     keys: list[list[Key]] = [[(0, 1)], [(0, 2)], [(0, 3)]]
     assert [work.slot for work in LentSlots(keys, pool)] == [1, 0, None]

@@ -13,6 +13,7 @@ from cpn.models.global_net import GlobalNet
 from cpn.models.pyramid import FeaturePyramid, PyramidDesign
 from cpn.models.refine_net import RefineNet
 
+SIZE_HW = (64, 96)
 Build = Callable[..., CascadedPyramidNetwork]
 
 
@@ -35,7 +36,7 @@ def _norms(model: nn.Module) -> int:
 
 
 def _assert_same(lean: CascadedPyramidNetwork, model: CascadedPyramidNetwork) -> None:
-    images = torch.randn(2, 3, 64, 96)
+    images = torch.randn(2, 3, *SIZE_HW)
     with torch.no_grad():
         given, expected = lean(images), model(images)
     pairs = [*zip(given.global_heatmaps, expected.global_heatmaps, strict=True)]
@@ -60,7 +61,7 @@ def test_every_batch_norm_goes_and_nothing_changes(
     model = _trained(small_cpn(**options))
     model.set_order(order)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    lean = folded(model)
+    lean = folded(model, SIZE_HW)
     assert _norms(lean) == 0
     _assert_same(lean, model)
     for key, value in model.state_dict().items():
@@ -70,7 +71,7 @@ def test_every_batch_norm_goes_and_nothing_changes(
 def test_a_network_in_training_is_left_in_training(small_cpn: Build) -> None:
     model = _trained(small_cpn(frozen_stages=1)).train()
     modes = [layer.training for layer in model.modules()]
-    assert not folded(model).training
+    assert not folded(model, SIZE_HW).training
     assert [layer.training for layer in model.modules()] == modes
 
 
@@ -84,9 +85,32 @@ def test_backbones_of_other_designs(name: str) -> None:
     pyramid = FeaturePyramid(backbone.channels, backbone.strides, channels=8)
     heads = GlobalNet(pyramid.strides, 8, 2), RefineNet({2: 0, 5: 1}, 8, 2)
     model = _trained(CascadedPyramidNetwork(backbone, pyramid, *heads))
-    lean = folded(model)
+    lean = folded(model, SIZE_HW)
     assert _norms(lean) == 0
     _assert_same(lean, model)
+
+
+def test_a_backbone_with_an_input_size_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    backbone = create_backbone("timm:maxvit_rmlp_pico_rw_256")
+    pyramid = FeaturePyramid(backbone.channels, backbone.strides, channels=8)
+    heads = GlobalNet(pyramid.strides, 8, 2), RefineNet({2: 0, 5: 1}, 8, 2)
+    model = CascadedPyramidNetwork(backbone, pyramid, *heads).eval()
+    lean = folded(model, (256, 256))
+    assert _norms(lean) < _norms(model)
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_autocast_computes_in_bf16_all_the_way(lean: bool, small_cpn: Build) -> None:
+    model = _trained(small_cpn())
+    model = folded(model, SIZE_HW) if lean else model
+    dtypes = []
+    for layer in model.modules():
+        if isinstance(layer, nn.ReLU):
+            layer.register_forward_hook(lambda _, __, out: dtypes.append(out.dtype))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        model(torch.randn(1, 3, *SIZE_HW))
+    assert set(dtypes) == {torch.bfloat16}
 
 
 class _Sharing(nn.Module):
@@ -109,7 +133,7 @@ def test_what_cannot_be_folded_is_left_and_told(
     model.backbone.body = _Sharing(model.backbone.body)
     model = _trained(model)
     with caplog.at_level(logging.WARNING):
-        left = folded(model)
+        left = folded(model, SIZE_HW)
     assert _norms(left) == _norms(model)
     assert "BatchNorm cannot be folded into this backbone" in caplog.text
     _assert_same(left, model)

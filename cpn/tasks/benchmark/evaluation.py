@@ -56,7 +56,7 @@ def benchmark_evaluation(config: BenchmarkConfig) -> Report:
 def _estimators(config: BenchmarkConfig, skeleton: Skeleton, device: torch.device) -> Estimators:
     """The same network in every precision that the device computes in."""
     model = build_model(config, num_keypoints=skeleton.num_keypoints, weights="none")
-    model = folded(model).to(device).to(memory_format=torch.channels_last)
+    model = folded(model, config.input.size_hw).to(device).to(memory_format=torch.channels_last)
     names = ["fp32", *(["bf16"] if computes_bf16(device) else [])]
     return {
         name: PoseEstimator.from_config(model, skeleton, config, precision=Precision(name, device))

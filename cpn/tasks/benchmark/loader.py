@@ -34,7 +34,7 @@ def benchmark_loader(config: BenchmarkConfig) -> Report:
     """Times decoding, cropping and the whole loader on one core, in processor time."""
     with people_to_measure(config) as people:
         report = Report("loader", _settings(config, people))
-        own_size = (config.input.height, config.input.width)
+        own_size = config.input.size_hw
         with one_core():
             for input_hw in dict.fromkeys((own_size, *SIZES)):
                 _measure_size(report, config, people, input_hw)

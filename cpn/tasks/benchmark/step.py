@@ -40,7 +40,7 @@ def benchmark_step(config: BenchmarkConfig) -> Report:
     ways = _ways(config, device)
     model = build_model(config, num_keypoints=COCO_17.num_keypoints, weights="none")
     batch = random_batch(config, device)
-    size = (config.input.height, config.input.width)
+    size = config.input.size_hw
     settings = {
         "backbone": config.backbone.name,
         "input": f"{size[0]}x{size[1]}",
@@ -108,7 +108,7 @@ def _model(
     """The plain model, and the same as it is called."""
     model = build_model(config, num_keypoints=COCO_17.num_keypoints, weights="none")
     if for_use and way.order == "coarse_first":
-        model = folded(model)
+        model = folded(model, config.input.size_hw)
     model = model.to(device).to(memory_format=way.memory_format)
     model.set_order(way.order)
     network: nn.Module | Callable[..., object] = torch.compile(model) if way.compiled else model

@@ -1,0 +1,65 @@
+"""What a configuration may say of the data: where people are, how they are cropped and changed."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from cpn.config.network_schema import Count, Positive, PositiveInt, Probability, Strict
+
+
+class SplitConfig(Strict):
+    """One split of a COCO keypoint data set."""
+
+    annotations: str = Field(description="COCO keypoint JSON")
+    images: str = Field(description="folder that the JSON's file_name is relative to")
+    limit: PositiveInt | None = Field(description="use the first N instances only; null: all")
+
+
+class DataConfig(Strict):
+    """Where the people are and what their skeleton is."""
+
+    train: SplitConfig
+    val: SplitConfig
+    sigmas: list[Positive] | None = Field(description="OKS sigmas; null: known for COCO-17 only")
+    flip_pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = Field(
+        description="names that trade places in a mirror; null: left_*/right_* by name"
+    )
+    min_keypoints: PositiveInt = Field(description="train on people with at least N labelled ones")
+    workers: Count = Field(description="loader processes per rank; 0: in the main process")
+
+
+class InputConfig(Strict):
+    """The network's input and the rule that turns a person box into a crop."""
+
+    height: int = Field(ge=32, le=2048, multiple_of=32)
+    width: int = Field(ge=32, le=2048, multiple_of=32)
+    margin: float = Field(ge=1, le=2, description="box enlargement after growing to the aspect")
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
+
+class AugmentConfig(Strict):
+    """Random changes of a training crop; evaluation never uses them."""
+
+    scale_range: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
+        description="factor on the box size"
+    )
+    rotation_degrees: float = Field(ge=0, le=180)
+    rotation_probability: Probability
+    flip_probability: Probability
+    half_body_probability: Probability
+    half_body_min_keypoints: PositiveInt = Field(description="only people with more visible ones")
+    brightness: float = Field(ge=0, lt=1)
+    contrast: float = Field(ge=0, lt=1)
+    saturation: float = Field(ge=0, lt=1)
+    blur_probability: Probability
+    dropout_probability: Probability = Field(description="chance that a rectangle is blanked")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale_range[0] > self.scale_range[1]:
+            raise ValueError(f"scale_range must be [low, high], got {self.scale_range}")
+        return self
