@@ -6,6 +6,7 @@ with its own weights: one pass over the feature map less for each.
 
 import copy
 import logging
+from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +69,8 @@ def _fold(conv_parent: nn.Module, conv_name: str, norm_parent: nn.Module, norm_n
         norm.bias,
     )
     conv.weight, conv.bias = weight, bias
-    # timm's BatchNorms carry their activation as a child.
-    setattr(norm_parent, norm_name, nn.Sequential(*norm.children()))
+    # timm's BatchNorms carry their activation as a child; frozen stages know it by its name.
+    setattr(norm_parent, norm_name, nn.Sequential(OrderedDict(norm.named_children())))
 
 
 def _adjacent(backbone: nn.Module, input_hw: tuple[int, int]) -> list[tuple[str, str]]:
