@@ -101,7 +101,7 @@ def _build_trainer(
         save_model=partial(_save_model, config, directory, people),
         on_epoch_end=PictureLogger(evaluation, tracker, context.is_main),
     )
-    optimizer = _optimizer(model, config.optimizer)
+    optimizer = optimizer_for(model, config.optimizer)
     per_epoch = steps_per_epoch(loader, config.engine.accumulate)
     return Trainer(
         model,
@@ -115,7 +115,8 @@ def _build_trainer(
     )
 
 
-def _optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
+def optimizer_for(model: nn.Module, config: OptimizerConfig) -> Optimizer:
+    """The update rule that a config describes, over a network's parameters."""
     return build_optimizer(
         model,
         name=config.name,

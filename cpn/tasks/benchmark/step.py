@@ -13,13 +13,13 @@ from cpn.config.schema import BenchmarkConfig
 from cpn.data.photometrics import NO_HOLES, SAME_COLOUR
 from cpn.data.sample import PoseBatch
 from cpn.engine.distributed import select_device
-from cpn.engine.optim import build_optimizer
 from cpn.engine.precision import Precision, computes_bf16
 from cpn.models.cpn import CascadedPyramidNetwork
 from cpn.models.folding import folded
 from cpn.models.layers import Order
 from cpn.models.statistics import model_statistics
 from cpn.skeleton import COCO_17
+from cpn.tasks.train import optimizer_for
 
 PUBLISHED = "as published: NCHW, fp32"
 
@@ -122,15 +122,7 @@ def training_step(config: BenchmarkConfig, way: Way, batch: PoseBatch) -> Callab
     encoder, loss = build_encoder(config.heatmap), build_loss(config.loss, model.level_names)
     criterion = PoseCriterion(model, encoder, loss)
     precision = Precision(way.precision, device)
-    chosen = config.optimizer
-    optimizer = build_optimizer(
-        model,
-        name=chosen.name,
-        lr=chosen.lr,
-        weight_decay=chosen.weight_decay,
-        momentum=chosen.momentum,
-        backbone_lr_scale=chosen.backbone_lr_scale,
-    )
+    optimizer = optimizer_for(model, config.optimizer)
 
     def step() -> int:
         model.train()
