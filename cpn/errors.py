@@ -20,12 +20,15 @@ def os_error_text(error: OSError) -> str:
 
 def count_records(what: str, ids: Sequence[object]) -> str:
     """'1 annotation (id 7)' or '2 annotations (ids 7, 9)'; the first five ids."""
-    shown = ", ".join(str(value) for value in ids[:5])
     plural = "" if len(ids) == 1 else "s"
-    return f"{len(ids)} {what}{plural} (id{plural} {shown}{', …' if len(ids) > 5 else ''})"
+    return f"{len(ids)} {what}{plural} (id{plural} {_first(ids)})"
 
 
 def describe_ids(ids: Sequence[object]) -> str:
     """'7 (1, 2, 3, 4, 5, …)': a count and the first five."""
+    return f"{len(ids)} ({_first(ids)})"
+
+
+def _first(ids: Sequence[object]) -> str:
     shown = ", ".join(str(value) for value in ids[:5])
-    return f"{len(ids)} ({shown}{', …' if len(ids) > 5 else ''})"
+    return f"{shown}{', …' if len(ids) > 5 else ''}"

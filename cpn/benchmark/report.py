@@ -47,9 +47,7 @@ def describe_machine() -> dict[str, object]:
     """Processor, cores, accelerator and the versions of what was measured."""
     found: dict[str, object] = {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": _cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),

@@ -132,7 +132,7 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
         params: dict[str, Any],  # noqa: ARG002  (the name is albumentations')
         data: dict[str, Any],
     ) -> dict[str, Any]:
-        """Draws the crop: its `matrix`, whether it is a `flip`, and which points are `inside`."""
+        """Draws the crop: its `matrix`, and whether it is a `flip`."""
         aspect = self.input_hw[1] / self.input_hw[0]
         box_xywh, margin, draws = data["box_xywh"], self.margin, {}
         if self.augmentation is not None:

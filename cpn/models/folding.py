@@ -32,23 +32,28 @@ def folded(model: CascadedPyramidNetwork, input_hw: tuple[int, int]) -> Cascaded
         model: is not changed.
         input_hw: size of its input; some backbones take no other.
     """
-    lean = copy.deepcopy(model).eval()
+    reference = copy.deepcopy(model).eval()
+    images = _noise(reference, input_hw)
+    expected, pairs = _trial_run(reference, images)
+    lean = copy.deepcopy(reference)
     for module in list(lean.modules()):
         # Also where a resizing comes between: its weights sum to 1, so constants pass unchanged.
         if isinstance(module, ConvNorm):
             _fold(module, "conv", module, "norm")
         elif isinstance(module, HeatmapPredictor | RefineNet):
             _fold(module, "heatmaps", module, "norm")
-    for conv, norm in _adjacent(lean.backbone, input_hw):
+    for conv, norm in pairs:
         _fold(*_place(lean.backbone, conv), *_place(lean.backbone, norm))
-    difference = _difference(lean, model, input_hw)
+    with torch.no_grad():
+        error = (lean(images).final - expected).abs().max()
+    difference = float(error / expected.abs().max().clamp_min(1e-12))
     if difference > TOLERANCE:
         logger.warning(
             "BatchNorm cannot be folded into this backbone (heatmaps would change by %.2g of their "
             "largest value): prediction is slower than it could be",
             difference,
         )
-        return copy.deepcopy(model).eval()
+        return reference
     return lean
 
 
@@ -73,13 +78,15 @@ def _fold(conv_parent: nn.Module, conv_name: str, norm_parent: nn.Module, norm_n
     setattr(norm_parent, norm_name, nn.Sequential(OrderedDict(norm.named_children())))
 
 
-def _adjacent(backbone: nn.Module, input_hw: tuple[int, int]) -> list[tuple[str, str]]:
-    """Names of convolutions and of the BatchNorms that take just what they give, by a trial run."""
+def _trial_run(
+    model: CascadedPyramidNetwork, images: Tensor
+) -> tuple[Tensor, list[tuple[str, str]]]:
+    """The heatmaps; names of the backbone's convolutions and of the BatchNorms they lead to."""
     made: dict[int, str] = {}
     kept: list[Tensor] = []  # while they live, no other tensor has their id
     pairs: list[tuple[str, str]] = []
     handles = []
-    for name, module in backbone.named_modules():
+    for name, module in model.backbone.named_modules():
         if isinstance(module, nn.Conv2d):
 
             def note(_: nn.Module, __: object, out: Tensor, name: str = name) -> None:
@@ -95,10 +102,10 @@ def _adjacent(backbone: nn.Module, input_hw: tuple[int, int]) -> list[tuple[str,
 
             handles.append(module.register_forward_pre_hook(match))
     with torch.no_grad():
-        backbone(_noise(backbone, input_hw))
+        heatmaps: Tensor = model(images).final
     for handle in handles:
         handle.remove()
-    return pairs
+    return heatmaps, pairs
 
 
 def _place(root: nn.Module, path: str) -> tuple[nn.Module, str]:
@@ -110,17 +117,3 @@ def _noise(module: nn.Module, input_hw: tuple[int, int]) -> Tensor:
     device = next(module.parameters()).device
     generator = torch.Generator().manual_seed(0)
     return torch.randn(1, 3, *input_hw, generator=generator).to(device)
-
-
-def _difference(
-    lean: CascadedPyramidNetwork, model: CascadedPyramidNetwork, input_hw: tuple[int, int]
-) -> float:
-    """The largest change of a heatmap over the largest value."""
-    images = _noise(model, input_hw)
-    modes = [(part, part.training) for part in model.modules()]
-    with torch.no_grad():
-        expected = model.eval()(images).final
-        given = lean(images).final
-    for part, training in modes:
-        part.training = training
-    return float((given - expected).abs().max() / expected.abs().max().clamp_min(1e-12))

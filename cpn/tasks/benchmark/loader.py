@@ -15,6 +15,7 @@ from cpn.data.annotations import PersonAnnotations
 from cpn.data.image_files import read_person_image
 from cpn.data.loaders import PoseLoader, train_loader
 from cpn.data.pose_dataset import PoseDataset, sample_generator
+from cpn.data.shared_batches import Key
 from cpn.tasks.benchmark.photos import people_to_measure
 from cpn.tasks.datasets import training_dataset
 
@@ -125,7 +126,7 @@ def _measure_memory(report: Report, config: BenchmarkConfig, people: PersonAnnot
     many = np.resize(np.arange(len(people.instances)), COCO_PEOPLE)
     dataset = training_dataset(people, config, input_hw=SIZES[0])
     dataset = PoseDataset(people.instances.take(many), dataset.transform)
-    batches: list[list[tuple[int, int]]] = []
+    batches: list[list[Key]] = []
     loader = PoseLoader(dataset, batches, batch_size=BATCH, num_workers=2)
     memory = []
     for epoch in range(WARM_UP_EPOCHS + MEMORY_EPOCHS):

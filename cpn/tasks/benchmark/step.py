@@ -1,7 +1,7 @@
 """What a training step and a forward pass cost, against the network as published."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -72,12 +72,11 @@ def _ways(config: BenchmarkConfig, device: torch.device) -> dict[str, Way]:
     if computes_bf16(device):
         ways["bf16"] = Way("coarse_first", torch.channels_last, "bf16")
     if config.engine.compile:
-        compiled = [
-            (f"{name}, compiled", Way(way.order, way.memory_format, way.precision, compiled=True))
+        ways |= {
+            f"{name}, compiled": replace(way, compiled=True)
             for name, way in ways.items()
             if name != PUBLISHED
-        ]
-        ways |= dict(compiled)
+        }
     return ways
 
 
