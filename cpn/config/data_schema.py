@@ -26,6 +26,26 @@ class DataConfig(Strict):
     )
     min_keypoints: PositiveInt = Field(description="train on people with at least N labelled ones")
     workers: Count = Field(description="loader processes per rank; 0: in the main process")
+    # With defaults: model files from before these keys stay readable.
+    cache: str | None = Field(
+        None, min_length=1, description="crops by prepare_data.py: a folder or an fsspec address"
+    )
+    cache_copies: str = Field(
+        "data/shards", min_length=1, description="where shards from an address are kept"
+    )
+    cache_gib: Positive = Field(50, description="what the kept shards may occupy")
+    cache_window: PositiveInt | None = Field(
+        None, description="shuffle within N shards at a time; null: within all"
+    )
+
+    @model_validator(mode="after")
+    def _window_of_a_cache(self) -> Self:
+        if self.cache_window is not None and self.cache is None:
+            raise ValueError(
+                f"data.cache_window={self.cache_window} shuffles the shards of data.cache, which "
+                "is null; set data.cache or leave the window out"
+            )
+        return self
 
 
 class InputConfig(Strict):

@@ -294,3 +294,18 @@ class BenchmarkConfig(TrainConfig):
     photos: Literal["generated", "data"] = Field(
         description="of loader and evaluation: 640x480 photos as heavy as COCO's, or data.train's"
     )
+
+
+class PrepareDataConfig(TrainConfig):
+    """`scripts/prepare_data.py`: the training people cut out of their photos, for `data.cache`.
+
+    The rest is the training config whose crops the cache must suffice for; `data.workers` processes
+    make it.
+    """
+
+    out: str = Field(min_length=1, description="the folder to write")
+    encoding: Literal["raw", "jpeg"] = Field(
+        description="raw: pixels, fastest; jpeg: a fifth to an eighth of the size"
+    )
+    jpeg_quality: int = Field(ge=50, le=100)
+    people_per_shard: PositiveInt

@@ -79,6 +79,7 @@ def read_person_annotations(
     min_keypoints: int = 1,
     limit: int | None = None,
     for_training: bool = True,
+    needs_photos: bool = True,
 ) -> PersonAnnotations:
     """Reads a COCO keypoint file.
 
@@ -94,6 +95,7 @@ def read_person_annotations(
         min_keypoints: fewest labelled keypoints of a training instance.
         limit: keep only the first so many instances.
         for_training: ignore keypoints outside the image, and do without `area`.
+        needs_photos: make sure that every photo is there.
 
     Raises:
         FileNotFoundError: the file or the image folder does not exist.
@@ -119,7 +121,7 @@ def read_person_annotations(
         keypoints=keypoints[rows],
         areas=[_area(record, file.source, needed=not for_training) for record in records],
     )
-    _finish(instances, dropped, annotations, images_of=annotations)
+    _finish(instances, dropped, annotations, images_of=annotations if needs_photos else None)
     return PersonAnnotations(skeleton, file.person.id, instances, +dropped, annotations)
 
 
@@ -271,11 +273,12 @@ def _build_instances(
 
 
 def _finish(
-    instances: PersonInstances, dropped: Counter[str], path: Path, *, images_of: Path
+    instances: PersonInstances, dropped: Counter[str], path: Path, *, images_of: Path | None
 ) -> None:
-    """Checks that something is left and that every photo is there; reports the counts."""
+    """Checks that something is left and that a file's photos are there; reports the counts."""
     reasons = describe_dropped(dropped)
     if not instances:
         raise UserError(f"{path}: no person is left to use; dropped: {reasons}")
-    check_image_files(instances, images_of)
+    if images_of is not None:
+        check_image_files(instances, images_of)
     logger.info("%s: %d persons; dropped: %s", path, len(instances), reasons)

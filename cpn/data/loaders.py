@@ -1,7 +1,7 @@
 """Data loaders whose batches depend on seed and epoch only, not on workers or ranks."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -32,7 +32,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
         rank: of this process.
         world_size: number of processes.
         seed: 0 or more.
-        shuffle: False gives the data set's order in every epoch.
+        window: None shuffles everything.
         start_epoch: the first epoch; `set_epoch` changes it.
 
     Raises:
@@ -47,7 +47,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
         rank: int = 0,
         world_size: int = 1,
         seed: int = 0,
-        shuffle: bool = True,
+        window: "ShardWindow | None" = None,
         start_epoch: int = 0,
     ) -> None:
         if global_batch < 1 or global_batch % world_size:
@@ -65,7 +65,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
         self.rank = rank
         self.world_size = world_size
         self.seed = seed
-        self.shuffle = shuffle
+        self.window = window
         self.epoch = start_epoch
 
     def set_epoch(self, epoch: int) -> None:
@@ -74,10 +74,9 @@ class EpochBatchSampler(Sampler[list[Key]]):
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """(num_samples,) indices in the order of an epoch."""
-        if not self.shuffle:
-            return np.arange(self.num_samples)
         key = np.array([self.seed, ORDER_STREAM | epoch], dtype=np.uint64)
-        return np.random.Generator(np.random.Philox(key=key)).permutation(self.num_samples)
+        rng = np.random.Generator(np.random.Philox(key=key))
+        return rng.permutation(self.num_samples) if self.window is None else self.window.order(rng)
 
     def __len__(self) -> int:
         return self.num_samples // self.global_batch
@@ -88,6 +87,26 @@ class EpochBatchSampler(Sampler[list[Key]]):
         share = used.reshape(len(self), self.world_size, -1)[:, self.rank]
         for batch in share.tolist():
             yield [(epoch, index) for index in batch]
+
+
+class ShardWindow(NamedTuple):
+    """A shuffle that reads a few shards at a time, for shards that do not all fit on the disk.
+
+    The shards come in random order, one after the other, and each sample up to `size` shards later
+    than its shard does.
+
+    Attributes:
+        shard_numbers: (N,) int64 the shard of each sample.
+        size: number of shards, 1 or more.
+    """
+
+    shard_numbers: npt.NDArray[np.int64]
+    size: int
+
+    def order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """(N,) the samples, in the order in which they are read."""
+        position = rng.permutation(int(self.shard_numbers.max()) + 1)[self.shard_numbers]
+        return np.argsort(position + self.size * rng.random(len(position)), kind="stable")
 
 
 class PoseLoader:
@@ -165,7 +184,7 @@ def train_loader(
     world_size: int = 1,
     num_workers: int = 0,
     accumulate: int = 1,
-    shuffle: bool = True,
+    window: ShardWindow | None = None,
     pin_memory: bool = False,
 ) -> PoseLoader:
     """Shuffled batches of `global_batch / world_size` samples; see `EpochBatchSampler`.
@@ -182,7 +201,7 @@ def train_loader(
         rank=rank,
         world_size=world_size,
         seed=dataset.seed,
-        shuffle=shuffle,
+        window=window,
     )
     return PoseLoader(
         dataset,

@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 from cpn.data.image_files import read_person_image
 from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.data.sample import PoseSample
-from cpn.data.transforms import TransformedPerson
+from cpn.data.transforms import WHOLE_PHOTO, TransformedPerson
+from cpn.geometry.crop import Placement
 
 
 class Transform(Protocol):
@@ -28,9 +29,41 @@ class Transform(Protocol):
         rng: np.random.Generator,
         *,
         out: npt.NDArray[np.uint8] | None = None,
+        placement: Placement = WHOLE_PHOTO,
     ) -> TransformedPerson:
-        """The crop of one person, in `out` if given; all randomness comes from `rng`."""
+        """The crop of one person, in `out` if given; all randomness comes from `rng`.
+
+        The image may be a part of the photo, as `placement` says.
+        """
         ...
+
+
+class PersonImages(Protocol):
+    """Gives the pixels that a person is cropped from: of its photo, or of a part of that."""
+
+    def read(self, person: int) -> tuple[npt.NDArray[np.uint8], Placement]:
+        """(h, w, 3) or (h, w, 4) uint8, see `warp_crop`, and where in the photo they are."""
+        ...
+
+
+class Photos:
+    """Persons' photos, decoded when they are needed.
+
+    Args:
+        instances: the persons.
+    """
+
+    def __init__(self, instances: PersonInstances) -> None:
+        self._instances = instances
+        self._last: tuple[Path, npt.NDArray[np.uint8]] | None = None
+
+    def read(self, person: int) -> tuple[npt.NDArray[np.uint8], Placement]:
+        """Decoded once for people who follow each other, as those of a photo do in evaluation."""
+        instance = self._instances[person]
+        if self._last is None or self._last[0] != instance.image_path:
+            self._last = None  # its memory, still in the processor's cache, takes the next
+            self._last = instance.image_path, read_person_image(instance)
+        return self._last[1], WHOLE_PHOTO
 
 
 class PoseDataset(Dataset[PoseSample]):
@@ -43,13 +76,21 @@ class PoseDataset(Dataset[PoseSample]):
         instances: the persons.
         transform: makes the crops.
         seed: of the augmentation, 0 or more.
+        images: what they are cropped from; None: their photos.
     """
 
-    def __init__(self, instances: PersonInstances, transform: Transform, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        instances: PersonInstances,
+        transform: Transform,
+        *,
+        seed: int = 0,
+        images: PersonImages | None = None,
+    ) -> None:
         self.instances = instances
         self.transform = transform
         self.seed = seed
-        self._last_photo: tuple[Path, npt.NDArray[np.uint8]] | None = None
+        self.images = images or Photos(instances)
 
     def __len__(self) -> int:
         return len(self.instances)
@@ -69,7 +110,8 @@ class PoseDataset(Dataset[PoseSample]):
         """
         instance = self.instances[index]
         random = sample_generator(self.seed, epoch, index)
-        person = self.transform(self._photo(instance), instance, random, out=out)
+        pixels, placement = self.images.read(index)
+        person = self.transform(pixels, instance, random, out=out, placement=placement)
         return PoseSample(
             crop=person.crop,
             points=person.points,
@@ -82,13 +124,6 @@ class PoseDataset(Dataset[PoseSample]):
             colour=person.colour,
             holes=person.holes,
         )
-
-    def _photo(self, instance: PersonInstance) -> npt.NDArray[np.uint8]:
-        """Decoded once for people who follow each other, as those of a photo do in evaluation."""
-        if self._last_photo is None or self._last_photo[0] != instance.image_path:
-            self._last_photo = None  # its memory, still in the processor's cache, takes the next
-            self._last_photo = instance.image_path, read_person_image(instance)
-        return self._last_photo[1]
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:

@@ -8,17 +8,17 @@ they ignore all global seeds and repeat in forked workers.
 
 import os
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from cpn.data.augmentation import Augmentation
 from cpn.data.persons import FloatArray, PersonInstance
 from cpn.data.photometrics import MAX_HOLES, NO_HOLES, SAME_COLOUR, colour_matrix
 from cpn.errors import UserError
-from cpn.geometry.crop import crop_matrix, grow_box, transform_points, warp_crop
+from cpn.geometry.crop import Placement, crop_matrix, grow_box, transform_points, warp_crop
 from cpn.skeleton import Skeleton
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network
@@ -29,50 +29,8 @@ IntArray = npt.NDArray[np.int64]
 
 HALF_BODY_MARGIN = 1.5
 MIN_HALF_BODY_KEYPOINTS = 3
+WHOLE_PHOTO = Placement()
 HOLE_SIDES = (0.05, 0.2)  # of the crop's
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How training crops vary; by default as in `configs/augment/cpn.yaml`.
-
-    Attributes:
-        scale_range: factor on the box, uniform: above 1 the person gets smaller.
-        rotation_degrees: largest angle, uniform on both sides.
-        rotation_probability: share of crops that are rotated.
-        flip_probability: share of crops that are mirrored, with left and right exchanged.
-        half_body_probability: share of the persons with more than `half_body_min_keypoints`
-            labelled keypoints that are cut to their upper or lower half (HRNet's augmentation).
-        half_body_min_keypoints: see above.
-        brightness: strength b: factor uniform in [1 - b, 1 + b].
-        contrast: strength, around mid-grey.
-        saturation: strength, around each pixel's grey value.
-        blur_probability: share of crops with a Gaussian blur.
-        dropout_probability: share of crops with one to four black rectangles.
-    """
-
-    scale_range: tuple[float, float] = (0.7, 1.35)
-    rotation_degrees: float = 45.0
-    rotation_probability: float = 0.6
-    flip_probability: float = 0.5
-    half_body_probability: float = 0.3
-    half_body_min_keypoints: int = 8
-    brightness: float = 0.25
-    contrast: float = 0.25
-    saturation: float = 0.25
-    blur_probability: float = 0.0
-    dropout_probability: float = 0.0
-
-    def __post_init__(self) -> None:
-        low, high = self.scale_range
-        if not 0 < low <= high:
-            raise ValueError(f"scale_range needs 0 < low <= high, got {self.scale_range}")
-        if not 0 <= self.rotation_degrees <= 180:
-            raise ValueError(f"rotation_degrees must be in 0..180, got {self.rotation_degrees}")
-        for name in ("rotation", "flip", "half_body", "blur", "dropout"):
-            _check_unit(f"{name}_probability", getattr(self, f"{name}_probability"))
-        for name in ("brightness", "contrast", "saturation"):
-            _check_unit(name, getattr(self, name))
 
 
 class TransformedPerson(NamedTuple):
@@ -91,7 +49,8 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
 
     Reads `box_xywh` and turns `image` into the crop, `points` (K, 2) from the image to the crop
     frame, and `visibility` (K,) along with them. The parameters of a call hold its `matrix`. Crops
-    go to `out` where that is set, which saves a copy.
+    go to `out` where that is set, which saves a copy. `placement` says what part of the photo the
+    image is; everything else is of the whole photo.
     """
 
     _targets = ()
@@ -110,8 +69,9 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
         self.margin = margin
         self.augmentation = augmentation
         self.out: Uint8Array | None = None
+        self.placement = WHOLE_PHOTO
         self._flip_permutation = list(skeleton.flip_permutation)
-        self._halves = [list(skeleton.upper_body), list(skeleton.lower_body)]
+        self.halves = [list(skeleton.upper_body), list(skeleton.lower_body)]
 
     @property
     def targets(self) -> dict[str, Callable[..., Any]]:
@@ -146,7 +106,7 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
 
     def apply(self, img: Uint8Array, *, matrix: FloatArray, **_: object) -> Uint8Array:
         """The warp."""
-        return warp_crop(img, matrix, self.input_hw, out=self.out)
+        return warp_crop(img, self.placement.matrix(matrix), self.input_hw, out=self.out)
 
     def apply_to_points(
         self, points: FloatArray, *, matrix: FloatArray, flip: bool, **_: object
@@ -169,15 +129,36 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
             return None
         if labelled.sum() <= augmentation.half_body_min_keypoints:
             return None
-        candidates = [points[half][labelled[half]] for half in self._halves]
-        candidates = [half for half in candidates if len(half) >= MIN_HALF_BODY_KEYPOINTS]
-        if not candidates:
+        halves = [half for half in self.halves if labelled[half].sum() >= MIN_HALF_BODY_KEYPOINTS]
+        if not halves:
             return None
-        half = candidates[rng.integers(len(candidates))]
-        low, high = half.min(axis=0), half.max(axis=0)
-        # Points are pixel indices, boxes edges: a pixel's centre is half a pixel inside.
-        box = np.concatenate([low + 0.5, high - low])
-        return box if (high - low).max() >= 1 else None
+        half = halves[rng.integers(len(halves))]
+        box, usable = half_body_boxes(points, labelled, half)
+        return box if usable else None
+
+
+def half_body_boxes(
+    points: FloatArray, labelled: npt.NDArray[np.bool_], half: Sequence[int]
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """The boxes around the labelled keypoints of one half of bodies.
+
+    Args:
+        points: (..., K, 2) image frame.
+        labelled: (..., K).
+        half: indices of the keypoints of that half.
+
+    Returns:
+        (..., 4) xywh, edge frame, and (...) whether they may be used: there are enough keypoints,
+        not all on one spot. The others are zero.
+    """
+    points, labelled = points[..., half, :], labelled[..., half]
+    low = np.where(labelled[..., None], points, np.inf).min(axis=-2)
+    high = np.where(labelled[..., None], points, -np.inf).max(axis=-2)
+    usable = labelled.sum(axis=-1) >= MIN_HALF_BODY_KEYPOINTS
+    usable &= (high - low).max(axis=-1) >= 1
+    # Points are pixel indices, boxes edges: a pixel's centre is half a pixel inside.
+    boxes = np.concatenate([low + 0.5, high - low], axis=-1)
+    return np.where(usable[..., None], boxes, 0.0), usable
 
 
 class DrawnPhotometrics(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
@@ -243,13 +224,13 @@ class PersonTransform:
             _check_flip(skeleton)
         self.input_hw = input_hw
         self.augmentation = augmentation
-        self._crop = PersonCrop(skeleton, input_hw, margin=margin, augmentation=augmentation)
+        self.crop = PersonCrop(skeleton, input_hw, margin=margin, augmentation=augmentation)
         self._looks: DrawnPhotometrics | None = None
         others: list[A.BasicTransform] = []
         if augmentation is not None:
             self._looks = DrawnPhotometrics(augmentation, input_hw)
             others = [*_blur(augmentation), self._looks]
-        self._compose = A.Compose([self._crop, *others])
+        self._compose = A.Compose([self.crop, *others])
 
     def __call__(
         self,
@@ -258,21 +239,23 @@ class PersonTransform:
         rng: np.random.Generator | None = None,
         *,
         out: Uint8Array | None = None,
+        placement: Placement = WHOLE_PHOTO,
     ) -> TransformedPerson:
         """Transforms one person; all randomness comes from `rng`.
 
         Args:
             image_rgb: (H, W, 3) or (H, W, 4) uint8, see `warp_crop`.
-            instance: box and keypoints in the image frame.
+            instance: box and keypoints in the photo's frame.
             rng: needed with augmentation.
             out: (*input_hw, 3) uint8 for the crop; None: new memory.
+            placement: the part of the photo that the image is.
         """
         if self.augmentation is not None:
             if rng is None:
                 raise ValueError("an augmenting PersonTransform needs a random generator")
             python_random = random.Random(int(rng.integers(2**63)))  # noqa: S311  (no secrets)
             self._compose.set_random_state(rng, python_random)
-        self._crop.out = out
+        self.crop.out, self.crop.placement = out, placement
         result = self._compose(
             image=image_rgb,
             box_xywh=instance.box_xywh,
@@ -282,7 +265,7 @@ class PersonTransform:
         points, visibility = result["points"].astype(np.float32), result["visibility"]
         if self.augmentation is not None:
             visibility = np.where(self._inside(points), visibility, 0)
-        matrix = self._crop.get_applied_params()["matrix"]
+        matrix = self.crop.get_applied_params()["matrix"]
         colour, holes = SAME_COLOUR, NO_HOLES
         if self._looks is not None:
             drawn = self._looks.get_applied_params()
@@ -323,8 +306,3 @@ def _check_flip(skeleton: Skeleton) -> None:
             f"mirrored crops would mislabel the keypoints {list(unpaired)}: name their pairs in"
             " data.flip_pairs or set augment.flip_probability to 0"
         )
-
-
-def _check_unit(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be in 0..1, got {value}")

@@ -12,7 +12,7 @@ The pixel rule:
 """
 
 import math
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -103,6 +103,28 @@ def _pair(values: npt.ArrayLike) -> tuple[float, float]:
     return first, second
 
 
+class Placement(NamedTuple):
+    """Where a stored part of a photo lies in it; the default is the photo itself.
+
+    Attributes:
+        x: photo column of the part's left edge.
+        y: photo row of its upper edge.
+        halvings: how often its size was halved, see `warp_crop`.
+    """
+
+    x: int = 0
+    y: int = 0
+    halvings: int = 0
+
+    def matrix(self, photo_to_crop: FloatArray) -> FloatArray:
+        """The (2, 3) map from the part to the crop, given the photo's."""
+        side = float(2**self.halvings)
+        linear, offset = photo_to_crop[:, :2], photo_to_crop[:, 2]
+        # Index i of the part is the centre of `side` photo pixels, from index x + side * i on.
+        first = np.array([self.x, self.y]) + (side - 1) / 2
+        return np.column_stack([side * linear, offset + linear @ first])
+
+
 def invert_matrix(matrix: npt.ArrayLike) -> FloatArray:
     """The crop -> image map of an image -> crop map (..., 2, 3)."""
     values = np.asarray(matrix, dtype=np.float64)
@@ -172,11 +194,14 @@ def _halve(image: Uint8Array, matrix: FloatArray) -> tuple[Uint8Array, FloatArra
     height, width = image.shape[0] // 2, image.shape[1] // 2
     even = image[: 2 * height, : 2 * width]
     halved = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
-    linear, offset = matrix[:, :2], matrix[:, 2]
-    # Index i of the halved image is the centre of 2 i and 2 i + 1, so x = 2 i + 0.5.
-    return np.asarray(halved, dtype=np.uint8), np.column_stack(
-        [2 * linear, offset + linear.sum(axis=1) / 2]
-    )
+    return np.asarray(halved, dtype=np.uint8), Placement(halvings=1).matrix(matrix)
+
+
+def halve_image(image: Uint8Array, times: int) -> Uint8Array:
+    """The image as `warp_crop` halves it, so many times."""
+    for _ in range(times):
+        image, _ = _halve(image, np.eye(2, 3))
+    return image
 
 
 def crop_to_heatmap(points_crop: Points, stride: float) -> Points:

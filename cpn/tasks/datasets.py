@@ -11,9 +11,11 @@ from cpn.data.annotations import (
     read_keypoint_names,
     read_person_annotations,
 )
-from cpn.data.loaders import PoseLoader, eval_loader, train_loader
+from cpn.data.augmentation import Augmentation
+from cpn.data.crop_cache import CropCache, LocalCopies, open_cache
+from cpn.data.loaders import PoseLoader, ShardWindow, eval_loader, train_loader
 from cpn.data.pose_dataset import PoseDataset
-from cpn.data.transforms import Augmentation, PersonTransform
+from cpn.data.transforms import PersonTransform
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError
 from cpn.skeleton import Skeleton
@@ -27,7 +29,7 @@ def read_split(
     Args:
         data: how to read the file.
         split: the file.
-        for_training: see `read_person_annotations`.
+        for_training: see `read_person_annotations`; then `data.cache` may stand for the photos.
         skeleton: the file must have its keypoints, in its order; None: any.
 
     Raises:
@@ -51,6 +53,7 @@ def read_split(
         min_keypoints=data.min_keypoints,
         limit=split.limit,
         for_training=for_training,
+        needs_photos=not (for_training and data.cache is not None),
     )
 
 
@@ -91,29 +94,65 @@ def with_boxes(
 def training_batches(
     people: PersonAnnotations, config: TrainConfig, context: DistributedContext
 ) -> PoseLoader:
-    """Shuffled, augmented crops: a function of (seed, epoch) whatever the ranks and workers."""
+    """Shuffled, augmented crops: a function of (seed, epoch) whatever the ranks and workers.
+
+    Raises:
+        UserError: the batch does not fit the people or the ranks, or the crop cache does not fit.
+    """
+    transform = training_transform(people.skeleton, config)
+    cache = None
+    if config.data.cache is not None:
+        cache = _open_cache(config.data.cache, people, config, transform)
+    window = None
+    if cache is not None and config.data.cache_window is not None:
+        window = ShardWindow(cache.shard_numbers, config.data.cache_window)
     return train_loader(
-        training_dataset(people, config),
+        PoseDataset(people.instances, transform, seed=config.seed, images=cache),
         global_batch=config.engine.batch_size // config.engine.accumulate,
         rank=context.rank,
         world_size=context.world_size,
         num_workers=config.data.workers,
         accumulate=config.engine.accumulate,
+        window=window,
         pin_memory=context.device.type == "cuda",
     )
 
 
-def training_dataset(
-    people: PersonAnnotations, config: TrainConfig, *, input_hw: tuple[int, int] | None = None
-) -> PoseDataset:
-    """Augmented crops, of the config's size or of another."""
-    transform = PersonTransform(
-        people.skeleton,
+def training_transform(
+    skeleton: Skeleton, config: TrainConfig, *, input_hw: tuple[int, int] | None = None
+) -> PersonTransform:
+    """The augmented crop, of the config's size or of another."""
+    return PersonTransform(
+        skeleton,
         input_hw or config.input.size_hw,
         margin=config.input.margin,
         augmentation=_augmentation(config.augment),
     )
-    return PoseDataset(people.instances, transform, seed=config.seed)
+
+
+def crop_rule(config: TrainConfig) -> dict[str, object]:
+    """The keys that say how much of a photo a crop may show, as a crop cache tells them."""
+    rotates, halves = config.augment.rotation_probability, config.augment.half_body_probability
+    return {
+        "input.height": config.input.height,
+        "input.width": config.input.width,
+        "input.margin": config.input.margin,
+        "augment.scale_range": list(config.augment.scale_range),
+        "augment.rotation_degrees": config.augment.rotation_degrees if rotates else 0.0,
+        "augment.half_body_min_keypoints": (
+            config.augment.half_body_min_keypoints if halves else None
+        ),
+    }
+
+
+def _open_cache(
+    address: str, people: PersonAnnotations, config: TrainConfig, transform: PersonTransform
+) -> CropCache:
+    data = config.data
+    copies = LocalCopies(Path(data.cache_copies), data.cache_gib, data.cache_window)
+    return open_cache(
+        address, people.instances, transform.crop, rule=crop_rule(config), copies=copies
+    )
 
 
 def evaluation_dataset(people: PersonAnnotations, input_config: InputConfig) -> PoseDataset:

@@ -17,7 +17,10 @@ from cpn.errors import UserError, os_error_text
 # What may change between a run and its resumption without changing its result; only, on another
 # device precision=auto may choose another precision, of which the trainer warns.
 _FREE_KEYS = frozenset(
-    {"run.if_exists", "data.workers", "engine.device", "engine.log_every", "engine.timeout_seconds"}
+    {
+        *("run.if_exists", "data.workers", "data.cache_copies", "data.cache_gib"),
+        *("engine.device", "engine.log_every", "engine.timeout_seconds"),
+    }
 )
 
 

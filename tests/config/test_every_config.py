@@ -21,7 +21,7 @@ CONFIGS = ROOT / "configs"
 SHARED = "base"
 
 # Keys that contradict each other until a person chooses.
-CHOICES = {"evaluate": ["checkpoint=x"], "benchmark": ["suite=step"]}
+CHOICES = {"evaluate": ["checkpoint=x"], "benchmark": ["suite=step"], "prepare_data": ["out=x"]}
 
 
 def _primary_names() -> list[str]:

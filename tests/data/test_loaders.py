@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpn.data.annotations import read_person_annotations
+from cpn.data.augmentation import Augmentation
 from cpn.data.loaders import EpochBatchSampler, eval_loader, train_loader
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
-from cpn.data.transforms import Augmentation, PersonTransform
+from cpn.data.transforms import PersonTransform
 from cpn.errors import UserError
 from tests.conftest import TinyCoco
 
@@ -99,12 +100,6 @@ def test_ranks_share_the_epochs_permutation(
     order = samplers[0].order(epoch).tolist()
     assert sorted(order) == list(range(num_samples))
     assert [key[1] for key in seen] == order[: len(seen)]
-
-
-def test_order_without_shuffling() -> None:
-    sampler = EpochBatchSampler(5, global_batch=2, shuffle=False)
-    sampler.set_epoch(7)
-    assert list(sampler) == [[(7, 0), (7, 1)], [(7, 2), (7, 3)]]
 
 
 def test_seeds_and_epochs_give_other_orders() -> None:

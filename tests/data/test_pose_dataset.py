@@ -6,10 +6,11 @@ import numpy.typing as npt
 import pytest
 
 from cpn.data.annotations import PersonAnnotations, read_person_annotations
+from cpn.data.augmentation import Augmentation
 from cpn.data.image_files import read_image, read_person_image
 from cpn.data.persons import PersonInstance
 from cpn.data.pose_dataset import PoseDataset, sample_generator
-from cpn.data.transforms import Augmentation, PersonTransform
+from cpn.data.transforms import PersonTransform
 from cpn.errors import UserError
 from tests.conftest import TinyCoco
 

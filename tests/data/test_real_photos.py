@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from cpn.data.annotations import read_person_annotations
+from cpn.data.augmentation import Augmentation
 from cpn.data.loaders import eval_loader, train_loader
 from cpn.data.pose_dataset import PoseDataset
-from cpn.data.transforms import Augmentation, PersonTransform
+from cpn.data.transforms import PersonTransform
 
 pytestmark = pytest.mark.people
 

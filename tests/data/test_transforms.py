@@ -11,9 +11,10 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from cpn.data.augmentation import Augmentation
 from cpn.data.persons import PersonInstance
 from cpn.data.photometrics import apply_photometrics
-from cpn.data.transforms import Augmentation, PersonTransform, TransformedPerson
+from cpn.data.transforms import PersonTransform, TransformedPerson
 from cpn.errors import UserError
 from cpn.geometry.crop import crop_matrix, grow_box, invert_matrix, transform_points
 from cpn.skeleton import COCO_17, Skeleton

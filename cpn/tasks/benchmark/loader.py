@@ -1,7 +1,11 @@
 """What a sample costs on its way from the disk to the training process."""
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -12,17 +16,21 @@ from cpn.benchmark.report import Report
 from cpn.benchmark.timing import cpu_seconds, occupied_memory, time_interleaved
 from cpn.config.schema import BenchmarkConfig
 from cpn.data.annotations import PersonAnnotations
+from cpn.data.crop_cache import CacheSettings, Encoding, open_cache, write_cache
 from cpn.data.image_files import read_person_image
 from cpn.data.loaders import PoseLoader, train_loader
+from cpn.data.persons import PersonInstances
 from cpn.data.pose_dataset import PoseDataset, sample_generator
 from cpn.data.shared_batches import Key
+from cpn.data.transforms import PersonTransform
 from cpn.tasks.benchmark.photos import people_to_measure
-from cpn.tasks.datasets import training_dataset
+from cpn.tasks.datasets import training_transform
 
 SIZES = ((256, 192), (384, 288))
 SAMPLES_PER_ROUND = 512
 WARM_UP_ROUNDS = 3
 BATCH = 32
+JPEG_QUALITY, PEOPLE_PER_SHARD = 95, 256  # as in configs/prepare_data.yaml
 COCO_PEOPLE = 149_813  # training instances of COCO 2017
 # The first epochs fill caches, and the workers' pages part from the main process's as they change.
 WARM_UP_EPOCHS = 5
@@ -59,33 +67,55 @@ def _settings(config: BenchmarkConfig, people: PersonAnnotations) -> dict[str, o
 def _measure_size(
     report: Report, config: BenchmarkConfig, people: PersonAnnotations, input_hw: tuple[int, int]
 ) -> None:
-    dataset = training_dataset(people, config, input_hw=input_hw)
-    # The allocator takes some rounds to keep memory of the right size instead of returning it.
-    timings = time_interleaved(
-        _cases(dataset), rounds=config.rounds, clock=cpu_seconds, warm_up=WARM_UP_ROUNDS
-    )
+    transform = training_transform(people.skeleton, config, input_hw=input_hw)
     size = f"{input_hw[0]}x{input_hw[1]}"
+    with tempfile.TemporaryDirectory(prefix="cpn-benchmark-") as folder:
+        cases, stored = _cases(people.instances, transform, Path(folder))
+        # The allocator takes some rounds to keep memory of the right size instead of returning it.
+        timings = time_interleaved(
+            cases, rounds=config.rounds, clock=cpu_seconds, warm_up=WARM_UP_ROUNDS
+        )
     for case in timings.seconds:
         report.add(f"{size}: {case}", "ms/sample", timings.cost(case), scale=1e3)
+    for encoding, kilobytes in stored.items():
+        report.add(f"{size}: {encoding} crop cache", "kB/person", kilobytes)
     report.add(f"{size}: loader", "samples/s per core", timings.rate("loader"))
     share = timings.ratio("decode with cv2.imread", "loader")
     report.add(f"{size}: loader's rate over that of cv2.imread", "ratio", share)
+    gain = timings.ratio("loader", "loader, raw crop cache")
+    report.add(f"{size}: loader's rate from the raw crop cache over that from photos", "x", gain)
     if input_hw in SIZES:
         name = f"{size}: rate of the loader over that of decoding alone"
         report.require(name, share.median, "at least", 0.85)
+        name = f"{size}: rate from the crop cache over that from photos"
+        report.require(name, gain.median, "at least", 2.5)
 
 
-def _cases(dataset: PoseDataset) -> Cases:
-    """Each does `SAMPLES_PER_ROUND` people, the same ones, in no order, as in training."""
-    rows = np.random.default_rng(0).integers(len(dataset), size=SAMPLES_PER_ROUND).tolist()
-    persons = [dataset.instances[row] for row in rows]
+def _cases(
+    persons: PersonInstances, transform: PersonTransform, folder: Path
+) -> tuple[Cases, dict[str, float]]:
+    """What is timed, and the kB per person of each cache that is made for it.
+
+    Each does `SAMPLES_PER_ROUND` people, the same ones, in no order, as in training.
+    """
+    rows = np.random.default_rng(0).integers(len(persons), size=SAMPLES_PER_ROUND).tolist()
+    drawn = persons.take(rows)
+    cases = _steps(drawn, transform) | {"loader": _whole(PoseDataset(drawn, transform))}
+    stored = {}
+    for encoding in get_args(Encoding):
+        settings = CacheSettings(encoding, JPEG_QUALITY, PEOPLE_PER_SHARD, rule={})
+        made = write_cache(folder / encoding, persons, transform.crop, settings)
+        stored[encoding] = made.size / len(persons) / 1e3
+        cache = open_cache(str(folder / encoding), drawn, transform.crop, rule={})
+        dataset = PoseDataset(drawn, transform, images=cache)
+        cases[f"loader, {encoding} crop cache"] = _whole(dataset)
+    return cases, stored
+
+
+def _steps(persons: PersonInstances, transform: PersonTransform) -> dict[str, Callable[[], int]]:
+    """What a sample costs, part by part."""
     decoded = {person.image_path: read_person_image(person) for person in persons}
-    loader = train_loader(
-        PoseDataset(dataset.instances.take(rows), dataset.transform),
-        global_batch=BATCH,
-        num_workers=1,
-    )
-    epochs = iter(range(1 << 31))
+    dataset = PoseDataset(persons, transform)
 
     # Nothing is kept: fresh memory for every photo would cost as much as a quarter of its decoding.
     def imread() -> int:
@@ -99,33 +129,30 @@ def _cases(dataset: PoseDataset) -> Cases:
         return len(persons)
 
     def crop() -> int:
-        for row, person in zip(rows, persons, strict=True):
-            rng = sample_generator(0, 0, row)
-            dataset.transform(decoded[person.image_path], person, rng)
-        return len(rows)
+        for row, person in enumerate(persons):
+            transform(decoded[person.image_path], person, sample_generator(0, 0, row))
+        return len(persons)
 
     def sample() -> int:
-        for row in rows:
+        for row in range(len(persons)):
             dataset[0, row]
-        return len(rows)
+        return len(persons)
 
-    def whole() -> int:
-        return sum(batch.num_samples for batch in loader.for_epoch(next(epochs)))
+    return {"decode with cv2.imread": imread, "decode": decode, "crop": crop, "sample": sample}
 
-    return {
-        "decode with cv2.imread": imread,
-        "decode": decode,
-        "crop": crop,
-        "sample": sample,
-        "loader": whole,
-    }
+
+def _whole(dataset: PoseDataset) -> Callable[[], int]:
+    """Epochs through a worker."""
+    loader = train_loader(dataset, global_batch=BATCH, num_workers=1)
+    epochs = count()
+    return lambda: sum(batch.num_samples for batch in loader.for_epoch(next(epochs)))
 
 
 def _measure_memory(report: Report, config: BenchmarkConfig, people: PersonAnnotations) -> None:
     """Bytes per sample, and what 20 epochs over as many people as COCO's add to the memory."""
     many = np.resize(np.arange(len(people.instances)), COCO_PEOPLE)
-    dataset = training_dataset(people, config, input_hw=SIZES[0])
-    dataset = PoseDataset(people.instances.take(many), dataset.transform)
+    transform = training_transform(people.skeleton, config, input_hw=SIZES[0])
+    dataset = PoseDataset(people.instances.take(many), transform)
     batches: list[list[Key]] = []
     loader = PoseLoader(dataset, batches, batch_size=BATCH, num_workers=2)
     memory = []

@@ -1,0 +1,160 @@
+"""Where each person's piece is: the cache's table of contents."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+import xxhash
+
+from cpn.data.crop_cache.regions import IntArray, Regions
+from cpn.data.persons import PersonInstances
+from cpn.errors import UserError
+
+FORMAT = "cpn-crops-1"
+INDEX_NAME = "index.safetensors"
+
+Encoding = Literal["raw", "jpeg"]
+Rule = Mapping[str, Any]
+
+
+class Shard(NamedTuple):
+    """A file of pieces.
+
+    Attributes:
+        name: in the cache's folder; a plain one, wherever the index comes from.
+        size: bytes.
+        sha256: of its content, hexadecimal.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^shard-\d{5,}\.tar$")]
+    size: Annotated[int, msgspec.Meta(gt=0)]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CacheIndex:
+    """N persons' pieces.
+
+    Attributes:
+        encoding: of the pieces: PPM or JPEG.
+        rule: the crop rule that they were made for, to be shown to people.
+        shards: the files.
+        annotation_ids: (N,) int64.
+        photos: (N,) int64, see `photo_numbers`.
+        corners: (N, 4) int64, see `Regions`.
+        halvings: (N,) int64, see `Regions`.
+        shard: (N,) int64 position in `shards`.
+        offset: (N,) int64 byte of the shard that the piece's file begins with.
+        length: (N,) int64 bytes of the piece's file.
+        checksum: (N,) uint64 XXH3 of those bytes.
+    """
+
+    encoding: Encoding
+    rule: Rule
+    shards: Sequence[Shard]
+    annotation_ids: IntArray
+    photos: IntArray
+    corners: IntArray
+    halvings: IntArray
+    shard: IntArray
+    offset: IntArray
+    length: IntArray
+    checksum: npt.NDArray[np.uint64]
+
+    @property
+    def regions(self) -> Regions:
+        """The parts of the photos."""
+        return Regions(self.corners, self.halvings)
+
+    def to_bytes(self) -> bytes:
+        """The index as a file; equal ones give equal bytes."""
+        header = _Header(FORMAT, self.encoding, dict(self.rule), list(self.shards))
+        description = {"description": msgspec.json.encode(header).decode()}
+        return safetensors.numpy.save(self._arrays(), metadata=description)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, source: str) -> Self:
+        """The index of a file.
+
+        Args:
+            content: of the file.
+            source: the file, for errors.
+
+        Raises:
+            UserError: it is no index, or one of another version.
+        """
+        try:
+            arrays = safetensors.numpy.load(content)
+            header = _header(content)
+        except (safetensors.SafetensorError, msgspec.MsgspecError) as error:
+            raise UserError(f"{source}: no index of a crop cache: {error}") from error
+        if header.format != FORMAT or arrays.keys() != set(cls._array_names()):
+            raise UserError(
+                f"{source}: no index of a crop cache that this version reads ({FORMAT}, found "
+                f"{header.format!r}); make the cache again with scripts/prepare_data.py"
+            )
+        return cls(header.encoding, header.rule, header.shards, **arrays)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """One index of several with one encoding and rule, in their order."""
+        shards = [shard for part in parts for shard in part.shards]
+        first = np.cumsum([0] + [len(part.shards) for part in parts])
+        arrays = {
+            name: np.concatenate([part._arrays()[name] for part in parts])  # noqa: SLF001
+            for name in cls._array_names()
+        }
+        arrays["shard"] = np.concatenate(
+            [part.shard + start for part, start in zip(parts, first[:-1], strict=True)]
+        )
+        return cls(parts[0].encoding, parts[0].rule, shards, **arrays)
+
+    def of_shard(self, number: int) -> Self:
+        """The part of the index that is about one shard."""
+        rows = self.shard == number
+        arrays = {name: values[rows] for name, values in self._arrays().items()}
+        arrays["shard"] = np.zeros_like(arrays["shard"])
+        return type(self)(self.encoding, self.rule, [self.shards[number]], **arrays)
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {name: getattr(self, name) for name in self._array_names()}
+
+    @classmethod
+    def _array_names(cls) -> list[str]:
+        return [
+            each.name for each in fields(cls) if each.name not in {"encoding", "rule", "shards"}
+        ]
+
+
+class _Header(msgspec.Struct, frozen=True):
+    """What the index says in words."""
+
+    format: str
+    encoding: Encoding
+    rule: dict[str, Any]
+    shards: list[Shard]
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    """safetensors' header, as far as it is read here."""
+
+    strings: dict[str, str] = msgspec.field(default_factory=dict, name="__metadata__")
+
+
+def _header(content: bytes) -> _Header:
+    """A safetensors file begins with the length of its header, and the header as JSON."""
+    length = int.from_bytes(content[:8], "little")
+    metadata = msgspec.json.decode(content[8 : 8 + length], type=_Metadata)
+    return msgspec.json.decode(metadata.strings.get("description", "{}"), type=_Header)
+
+
+def photo_numbers(persons: PersonInstances) -> IntArray:
+    """(N,) a number for each person's photo: a hash of its file name."""
+    return np.array(
+        [xxhash.xxh3_64_intdigest(name) for name in persons.file_names.tolist()], dtype=np.uint64
+    ).view(np.int64)

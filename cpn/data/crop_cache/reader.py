@@ -1,0 +1,182 @@
+"""Pieces out of the cache, after it was made sure that they are the right ones."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+import xxhash
+
+from cpn.data.crop_cache.index import INDEX_NAME, CacheIndex, Rule, Shard, photo_numbers
+from cpn.data.crop_cache.regions import IntArray, Regions, shown_regions
+from cpn.data.crop_cache.storage import (
+    LocalCopies,
+    LocalShards,
+    RemoteShards,
+    ShardReader,
+    is_remote,
+    read_index_file,
+)
+from cpn.data.persons import PersonInstances
+from cpn.data.transforms import PersonCrop
+from cpn.errors import UserError, count_records
+from cpn.geometry.crop import Placement
+
+logger = logging.getLogger(__name__)
+
+PREPARE = "python scripts/prepare_data.py"
+
+
+@dataclass(frozen=True)
+class CropCache:
+    """The pieces of N persons, in the persons' order.
+
+    Attributes:
+        index: of the whole cache.
+        rows: (N,) int64: where the index has each person.
+        shards: reads them.
+    """
+
+    index: CacheIndex
+    rows: IntArray
+    shards: ShardReader
+
+    @property
+    def shard_numbers(self) -> IntArray:
+        """(N,) the shard that holds each person."""
+        return self.index.shard[self.rows]
+
+    def read(self, person: int) -> tuple[npt.NDArray[np.uint8], Placement]:
+        """A person's part of its photo.
+
+        Returns:
+            (h, w, 4) uint8, see `cpn.data.image_files.read_person_image`, and where it lies.
+
+        Raises:
+            UserError: the piece cannot be read, or is not what was written.
+        """
+        row = int(self.rows[person])
+        shard = self.index.shards[int(self.index.shard[row])]
+        length = int(self.index.length[row])
+        content = self.shards.read(shard, int(self.index.offset[row]), length)
+        if xxhash.xxh3_64_intdigest(content) != int(self.index.checksum[row]):
+            raise self._damaged(shard, row)
+        x0, y0, x1, y1 = self.index.corners[row].tolist()
+        placement = Placement(x0, y0, int(self.index.halvings[row]))
+        if self.index.encoding == "jpeg":
+            return np.asarray(simplejpeg.decode_jpeg(content, colorspace="RGBX")), placement
+        side = 2**placement.halvings
+        height, width = (y1 - y0) // side, (x1 - x0) // side
+        pixels = np.frombuffer(content, dtype=np.uint8)[-height * width * 3 :]
+        rgba = cv2.cvtColor(pixels.reshape(height, width, 3), cv2.COLOR_RGB2RGBA)
+        return np.asarray(rgba, dtype=np.uint8), placement
+
+    def _damaged(self, shard: Shard, row: int) -> UserError:
+        number = self.index.annotation_ids[row]
+        return UserError(
+            f"{self.shards.where(shard)}: the piece of annotation {number} is damaged (its checksum"
+            f" differs); {PREPARE} with the cache's folder as out=... makes damaged shards again"
+        )
+
+
+def open_cache(
+    address: str,
+    persons: PersonInstances,
+    crop: PersonCrop,
+    *,
+    rule: Rule,
+    copies: LocalCopies = LocalCopies(),  # noqa: B008 - immutable
+) -> CropCache:
+    """Opens a cache for persons and a crop rule.
+
+    It may have more persons, more of the photos and more pixels than needed.
+
+    Args:
+        address: a folder, or an fsspec address such as s3://bucket/crops.
+        persons: to be cropped.
+        crop: the rule.
+        rule: the same for people, see `CacheIndex`; says in errors what the cache has otherwise.
+        copies: where shards from an address are kept.
+
+    Raises:
+        UserError: there is no complete cache, or it lacks persons, or parts of their photos.
+    """
+    index = _read_index(address)
+    rows = _find(index, persons, address)
+    needed = shown_regions(persons, crop)
+    stored = Regions(index.corners[rows], index.halvings[rows])
+    lacking = needed.missing_in(stored)
+    if lacking.any():
+        ids = persons.annotation_ids[lacking].tolist()
+        raise UserError(
+            f"data.cache={address} holds too little of the photos of {_of(ids, persons)}: "
+            f"{_difference(index.rule, rule)}; {PREPARE} makes another cache (out=...)"
+        )
+    if is_remote(address):
+        name = xxhash.xxh3_64_hexdigest(index.to_bytes())
+        return CropCache(index, rows, RemoteShards(address, index.shards, copies, name=name))
+    _check_files(Path(address), index)
+    return CropCache(index, rows, LocalShards(Path(address)))
+
+
+def _read_index(address: str) -> CacheIndex:
+    if is_remote(address):
+        content = read_index_file(address)
+    else:
+        path = Path(address) / INDEX_NAME
+        if not path.is_file():
+            there = len(list(Path(address).glob("shard-*.tar")))
+            state = f"it is not finished ({there} shards so far)" if there else "there is none"
+            raise UserError(
+                f"data.cache={address}: no crop cache, {state}; {PREPARE} out={address} makes it"
+            )
+        content = path.read_bytes()
+    return CacheIndex.from_bytes(content, source=f"{address.rstrip('/')}/{INDEX_NAME}")
+
+
+def _find(index: CacheIndex, persons: PersonInstances, address: str) -> IntArray:
+    """(N,) the persons' rows of the index."""
+    order = np.argsort(index.annotation_ids, kind="stable")
+    places = np.searchsorted(index.annotation_ids, persons.annotation_ids, sorter=order)
+    rows = order[np.minimum(places, len(order) - 1)]
+    known = index.annotation_ids[rows] == persons.annotation_ids
+    reasons = {
+        "lacks": ~known,
+        "was made of other photos than those of": known
+        & (index.photos[rows] != photo_numbers(persons)),
+    }
+    for reason, wrong in reasons.items():
+        if wrong.any():
+            ids = persons.annotation_ids[wrong].tolist()
+            raise UserError(
+                f"data.cache={address} {reason} {_of(ids, persons)}: it belongs to another "
+                f"annotation file; {PREPARE} makes another cache (out=...)"
+            )
+    return np.asarray(rows, dtype=np.int64)
+
+
+def _of(ids: list[int], persons: PersonInstances) -> str:
+    return f"{count_records('annotation', ids)} of {len(persons)}"
+
+
+def _difference(cached: Rule, wanted: Rule) -> str:
+    """The settings that differ, or that it must be the annotations."""
+    keys = [key for key in wanted if cached.get(key) != wanted[key]]
+    if not keys:
+        return "their boxes or keypoints have changed since it was made"
+    both: Mapping[str, str] = {key: f"{key} {wanted[key]}, not {cached.get(key)}" for key in keys}
+    return f"this run crops with {'; '.join(both.values())}"
+
+
+def _check_files(folder: Path, index: CacheIndex) -> None:
+    """Every shard must be there in full length; what it holds is checked when it is read."""
+    for shard in index.shards:
+        path = folder / shard.name
+        if not path.is_file() or path.stat().st_size != shard.size:
+            state = "cut off or changed" if path.is_file() else "missing"
+            raise UserError(f"{path}: this shard of the crop cache is {state}; {PREPARE} mends it")
+    logger.info("%s: %d pieces in %d shards", folder, len(index.shard), len(index.shards))
