@@ -47,7 +47,7 @@ def describe_machine() -> dict[str, object]:
     """Processor, cores, accelerator and the versions of what was measured."""
     found: dict[str, object] = {
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": usable_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
@@ -63,9 +63,11 @@ def describe_machine() -> dict[str, object]:
     return found
 
 
-def _cores() -> int | None:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def usable_cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -284,11 +284,11 @@ class BenchmarkConfig(TrainConfig):
     """`scripts/benchmark.py`: what a run costs, part by part, and where its time goes.
 
     The rest is the training config that is measured: `loader` and `evaluation` take its people, if
-    asked to, `step`, `evaluation` and `heatmaps` its network's sizes; `startup` starts
+    asked to, `step`, `evaluation`, `heatmaps` and `scaling` its network's sizes; `startup` starts
     experiment=demo.
     """
 
-    suite: Literal["loader", "step", "heatmaps", "evaluation", "startup"]
+    suite: Literal["loader", "step", "heatmaps", "evaluation", "scaling", "startup"]
     out: str = Field(description="the JSON to write")
     rounds: PositiveInt = Field(description="how often each case is timed, in turn")
     photos: Literal["generated", "data"] = Field(

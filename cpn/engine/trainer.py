@@ -21,6 +21,7 @@ from cpn.engine.meter import Meter
 from cpn.engine.optim import LearningRateScheduler
 from cpn.engine.parallel import prepare_module, set_training_mode, wrap_ddp
 from cpn.engine.precision import Precision
+from cpn.engine.prefetch import on_device
 from cpn.engine.seeding import preserved_random_state, random_state, restore_random_state
 from cpn.engine.settings import TrainerSettings
 from cpn.engine.task import Network, TrainingTask
@@ -115,7 +116,8 @@ class Trainer(Generic[BatchT]):
         self.task.set_epoch(epoch)
         set_training_mode(self.module, freeze_batch_norm=self.settings.freeze_batch_norm)
         self._meter.restart()
-        for micro_batches in in_groups(self.task.train_loader, self.settings.accumulate):
+        batches = on_device(self.task.train_loader, self.context.device)
+        for micro_batches in in_groups(batches, self.settings.accumulate):
             self._train_step(epoch, micro_batches)
         self._late.settle()
         self.context.average_batch_norm(self.module)
@@ -144,7 +146,7 @@ class Trainer(Generic[BatchT]):
     def _backward(self, batch: BatchT, *, share: float, synchronise: bool) -> dict[str, Tensor]:
         """Add `share` of the batch's gradient; the last micro-batch synchronises the ranks."""
         with nullcontext() if synchronise or self._ddp is None else self._ddp.no_sync():
-            loss = self.task.loss(self._network, batch.to(self.context.device, non_blocking=True))
+            loss = self.task.loss(self._network, batch)
             self.precision.backward(loss.total * share)
         values = {"loss": loss.total, **loss.parts}
         return {name: value.detach() * share for name, value in values.items()}

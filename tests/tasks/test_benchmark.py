@@ -10,6 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from cpn.build import build_model
 from cpn.config.load import validate
 from cpn.config.schema import BenchmarkConfig
 from cpn.data.image_files import read_image
@@ -17,8 +18,9 @@ from cpn.errors import UserError
 from cpn.heatmaps.decode import decode_flip_test
 from cpn.heatmaps.encode import gaussian_heatmaps
 from cpn.heatmaps.flip import unflip_heatmaps
+from cpn.models.statistics import model_statistics
 from cpn.skeleton import COCO_17
-from cpn.tasks.benchmark import benchmark, heatmaps, loader, photos, startup
+from cpn.tasks.benchmark import benchmark, heatmaps, loader, photos, scaling, startup
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ("backbone=resnet10", "backbone.width=0.125", "model=cpn_small", "input=96x64", "rounds=2")
@@ -89,7 +91,8 @@ def test_evaluation_compares_the_loop_with_its_forward_passes(
         f"data.train.images={tiny_coco.images}",
     )
     assert {goal["goal"] for goal in document["goals"]} == {1.15}
-    assert "fp32: one person at a time" in [figure["name"] for figure in document["figures"]]
+    names = {figure["name"] for figure in document["figures"]}
+    assert {"one person, fp32: network", "one person, fp32, flip test: pose"} < names
 
 
 def test_startup_times_fresh_interpreters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +104,18 @@ def test_startup_times_fresh_interpreters(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_training_that_does_not_start_is_told() -> None:
     with pytest.raises(UserError, match=r"ended before its first step: .*no such thing"):
         startup._until_first_step([sys.executable, "-c", "print('no such thing')"])
+
+
+def test_scaling_runs_every_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "WORLD_SIZES", (1, 2))
+    document = _measured("scaling", tmp_path, "engine.batch_size=2", "engine.device=cpu")
+    figures = {figure["name"]: figure["value"] for figure in document["figures"]}
+    parameters = model_statistics(build_model(_config("suite=scaling"), num_keypoints=17), (96, 64))
+    gradients = parameters.parameters * 4 / 1e6
+    assert figures["gradients of a step"] == pytest.approx(gradients)
+    assert figures["2 ranks: sent by each rank in a step"] == pytest.approx(gradients)
+    assert "1 rank: without exchange" not in figures
+    assert {"2 ranks: without exchange", "2 ranks: share of the exchange in a step"} < set(figures)
 
 
 def test_loader_measures_the_user_s_photos(

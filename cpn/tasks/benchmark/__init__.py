@@ -9,6 +9,7 @@ from cpn.config.schema import BenchmarkConfig
 from cpn.tasks.benchmark.evaluation import benchmark_evaluation
 from cpn.tasks.benchmark.heatmaps import benchmark_heatmaps
 from cpn.tasks.benchmark.loader import benchmark_loader
+from cpn.tasks.benchmark.scaling import benchmark_scaling
 from cpn.tasks.benchmark.startup import benchmark_startup
 from cpn.tasks.benchmark.step import benchmark_step
 
@@ -19,6 +20,7 @@ SUITES: Mapping[str, Callable[[BenchmarkConfig], Report]] = {
     "step": benchmark_step,
     "heatmaps": benchmark_heatmaps,
     "evaluation": benchmark_evaluation,
+    "scaling": benchmark_scaling,
     "startup": benchmark_startup,
 }
 
