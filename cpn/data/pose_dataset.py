@@ -41,25 +41,25 @@ class Transform(Protocol):
 class PersonImages(Protocol):
     """Gives the pixels that a person is cropped from: of its photo, or of a part of that."""
 
-    def read(self, person: int) -> tuple[npt.NDArray[np.uint8], Placement]:
+    def read(
+        self, person: int, instance: PersonInstance
+    ) -> tuple[npt.NDArray[np.uint8], Placement]:
         """(h, w, 3) or (h, w, 4) uint8, see `warp_crop`, and where in the photo they are."""
         ...
 
 
 class Photos:
-    """Persons' photos, decoded when they are needed.
+    """Persons' photos, decoded when they are needed."""
 
-    Args:
-        instances: the persons.
-    """
-
-    def __init__(self, instances: PersonInstances) -> None:
-        self._instances = instances
+    def __init__(self) -> None:
         self._last: tuple[Path, npt.NDArray[np.uint8]] | None = None
 
-    def read(self, person: int) -> tuple[npt.NDArray[np.uint8], Placement]:
+    def read(
+        self,
+        person: int,  # noqa: ARG002
+        instance: PersonInstance,
+    ) -> tuple[npt.NDArray[np.uint8], Placement]:
         """Decoded once for people who follow each other, as those of a photo do in evaluation."""
-        instance = self._instances[person]
         if self._last is None or self._last[0] != instance.image_path:
             self._last = None  # its memory, still in the processor's cache, takes the next
             self._last = instance.image_path, read_person_image(instance)
@@ -90,7 +90,7 @@ class PoseDataset(Dataset[PoseSample]):
         self.instances = instances
         self.transform = transform
         self.seed = seed
-        self.images = images or Photos(instances)
+        self.images = images or Photos()
 
     def __len__(self) -> int:
         return len(self.instances)
@@ -110,7 +110,7 @@ class PoseDataset(Dataset[PoseSample]):
         """
         instance = self.instances[index]
         random = sample_generator(self.seed, epoch, index)
-        pixels, placement = self.images.read(index)
+        pixels, placement = self.images.read(index, instance)
         person = self.transform(pixels, instance, random, out=out, placement=placement)
         return PoseSample(
             crop=person.crop,

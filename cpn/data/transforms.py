@@ -152,8 +152,8 @@ def half_body_boxes(
         not all on one spot. The others are zero.
     """
     points, labelled = points[..., half, :], labelled[..., half]
-    low = np.where(labelled[..., None], points, np.inf).min(axis=-2)
-    high = np.where(labelled[..., None], points, -np.inf).max(axis=-2)
+    low = np.where(labelled[..., None], points, np.inf).min(axis=-2, initial=np.inf)
+    high = np.where(labelled[..., None], points, -np.inf).max(axis=-2, initial=-np.inf)
     usable = labelled.sum(axis=-1) >= MIN_HALF_BODY_KEYPOINTS
     usable &= (high - low).max(axis=-1) >= 1
     # Points are pixel indices, boxes edges: a pixel's centre is half a pixel inside.

@@ -118,11 +118,16 @@ class Placement(NamedTuple):
 
     def matrix(self, photo_to_crop: FloatArray) -> FloatArray:
         """The (2, 3) map from the part to the crop, given the photo's."""
+        if self == (0, 0, 0):
+            return photo_to_crop
+        # Plain numbers, as in `crop_matrix`. Index i of the part is the centre of `side` photo
+        # pixels, from index x + side * i on.
         side = float(2**self.halvings)
-        linear, offset = photo_to_crop[:, :2], photo_to_crop[:, 2]
-        # Index i of the part is the centre of `side` photo pixels, from index x + side * i on.
-        first = np.array([self.x, self.y]) + (side - 1) / 2
-        return np.column_stack([side * linear, offset + linear @ first])
+        x, y = self.x + (side - 1) / 2, self.y + (side - 1) / 2
+        (a, b, u), (c, d, v) = photo_to_crop.tolist()
+        return np.array(
+            [[side * a, side * b, u + a * x + b * y], [side * c, side * d, v + c * x + d * y]]
+        )
 
 
 def invert_matrix(matrix: npt.ArrayLike) -> FloatArray:

@@ -1,6 +1,7 @@
 import random
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from cpn.data.annotations import read_person_annotations
 from cpn.data.augmentation import Augmentation
-from cpn.data.loaders import EpochBatchSampler, eval_loader, train_loader
+from cpn.data.loaders import EpochBatchSampler, ShardWindow, eval_loader, train_loader
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
 from cpn.data.transforms import PersonTransform
@@ -169,3 +170,88 @@ def test_evaluation_keeps_the_people_of_a_photo_together(dataset: PoseDataset) -
     ids = [int(image_id) for batch in loader for image_id in batch.image_ids]
     assert ids == sorted(mixed.image_ids.tolist())
     assert len(set(ids)) < len(ids)
+
+
+def _shards(people_per_shard: int, shards: int) -> npt.NDArray[np.int64]:
+    """(N,) shard numbers of people who are not in the order of the shards."""
+    numbers = np.repeat(np.arange(shards), people_per_shard)
+    return np.random.default_rng(0).permutation(numbers)
+
+
+@given(st.integers(1, 30), st.integers(1, 20), st.integers(1, 25), st.integers(0, 2**40))
+@settings(max_examples=60, derandomize=True)
+def test_a_window_reads_few_shards_at_a_time(
+    people_per_shard: int, shards: int, size: int, seed: int
+) -> None:
+    window = ShardWindow(_shards(people_per_shard, shards), size)
+    order = window.order(np.random.default_rng(seed))
+    assert sorted(order.tolist()) == list(range(len(window.shard_numbers)))
+    read = window.shard_numbers[order]
+    places = [np.flatnonzero(read == shard) for shard in range(shards)]
+    opened = np.array([place[0] for place in places])
+    last = np.array([place[-1] for place in places])
+    at_a_time = [((opened <= now) & (now <= last)).sum() for now in range(len(read))]
+    assert max(at_a_time) <= size
+
+
+def test_a_window_mixes_its_shards() -> None:
+    """Of shards of 50, those of a window of five are all among the next 250."""
+    window = ShardWindow(_shards(50, 40), 5)
+    read = window.shard_numbers[window.order(np.random.default_rng(0))]
+    assert min(len(set(read[start : start + 250].tolist())) for start in range(500, 1500)) > 5
+    neighbours = (read[1:] == read[:-1]).mean()
+    assert 0.15 < neighbours < 0.25  # one in five
+
+
+def test_a_window_takes_the_shards_in_random_order() -> None:
+    window = ShardWindow(np.arange(100), 1)
+    orders = [window.order(np.random.default_rng(seed)).tolist() for seed in range(2)]
+    assert orders[0] != orders[1]
+    assert all(order != sorted(order) for order in orders)
+
+
+def test_a_window_needs_people_of_some_shards_only() -> None:
+    order = ShardWindow(np.array([7, 2, 7]), 2).order(np.random.default_rng(0))
+    assert sorted(order.tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_windows_global_batches_are_the_same_for_any_ranks(ranks: int) -> None:
+    window = ShardWindow(_shards(7, 6), 2)
+
+    def batches(world_size: int) -> list[list[tuple[int, int]]]:
+        samplers = [
+            EpochBatchSampler(
+                42,
+                global_batch=8,
+                rank=rank,
+                world_size=world_size,
+                seed=3,
+                window=window,
+                start_epoch=5,
+            )
+            for rank in range(world_size)
+        ]
+        steps = zip(*samplers, strict=True)
+        return [[key for part in parts for key in part] for parts in steps]
+
+    assert batches(ranks) == batches(1)
+    assert [len(batch) for batch in batches(1)] == [8] * 5
+
+
+def test_seeds_and_epochs_give_a_window_other_orders() -> None:
+    window = ShardWindow(_shards(10, 5), 2)
+    orders = [
+        tuple(EpochBatchSampler(50, global_batch=1, seed=seed, window=window).order(epoch).tolist())
+        for seed in range(3)
+        for epoch in range(3)
+    ]
+    assert len(set(orders)) == 9
+
+
+def test_a_loader_follows_its_window(dataset: PoseDataset) -> None:
+    window = ShardWindow(np.array([0, 1, 2, 0, 1, 2]), 1)
+    loader = train_loader(dataset, global_batch=2, window=window)
+    for epoch in range(5):
+        batches = [batch.instance_ids.tolist() for batch in loader.for_epoch(epoch)]
+        assert sorted(sorted(batch) for batch in batches) == [[1, 4], [2, 5], [3, 6]]

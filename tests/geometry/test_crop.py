@@ -7,9 +7,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cpn.geometry.crop import (
+    Placement,
     crop_matrix,
     crop_to_heatmap,
     grow_box,
+    halve_image,
     heatmap_to_crop,
     invert_matrix,
     transform_points,
@@ -171,3 +173,53 @@ def test_warp_agrees_with_opencv_when_not_shrinking() -> None:
     np.testing.assert_array_equal(
         warp_crop(image, matrix, INPUT_HW), cv2.warpAffine(image, matrix, INPUT_HW[::-1])
     )
+
+
+@pytest.mark.parametrize(
+    ("placement", "expected"),
+    [
+        (Placement(), [[1, 0, 0], [0, 1, 0]]),
+        (Placement(10, 20), [[1, 0, 10], [0, 1, 20]]),
+        (Placement(halvings=1), [[2, 0, 0.5], [0, 2, 0.5]]),
+        # Index 0 is the centre of columns 8 to 11, of rows 4 to 7.
+        (Placement(8, 4, halvings=2), [[4, 0, 9.5], [0, 4, 5.5]]),
+    ],
+)
+def test_a_placement_says_where_pixels_are(
+    placement: Placement, expected: list[list[float]]
+) -> None:
+    np.testing.assert_array_equal(placement.matrix(np.eye(2, 3)), expected)
+
+
+def test_a_placement_comes_before_the_crop() -> None:
+    matrix = np.array([[2, 1, 3], [-1, 0.5, 4]])
+    # 3 + 2 * 10.5 + 1 * 20.5 and 4 - 1 * 10.5 + 0.5 * 20.5.
+    np.testing.assert_array_equal(
+        Placement(10, 20, halvings=1).matrix(matrix), [[4, 2, 44.5], [-2, 1, 3.75]]
+    )
+
+
+def test_halving_takes_means_and_leaves_out_what_is_odd() -> None:
+    grey = np.array([[0, 4, 8, 8, 99], [8, 4, 0, 16, 99], [99] * 5], np.uint8)
+    image = np.repeat(grey[..., None], 3, axis=2)
+    assert halve_image(image, 1)[..., 0].tolist() == [[4, 8]]
+    np.testing.assert_array_equal(halve_image(image, 0), image)
+    many = np.arange(16, dtype=np.uint8).reshape(4, 4, 1).repeat(4, axis=2)
+    assert halve_image(many, 2).tolist() == [[[8] * 4]]  # 2.5, 4.5, 10.5, 12.5 are rounded up
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("halvings", [0, 1, 2])
+@pytest.mark.parametrize("flip", [True, False])
+def test_a_cut_out_gives_the_photos_crop(halvings: int, channels: int, flip: bool) -> None:
+    y, x = np.mgrid[:301, :403]
+    side = 2**halvings
+    angles = np.stack([x / 30, y / 25, (x + y) / 40, x / 40][:channels], axis=-1) / side
+    photo = (127.5 + 120 * np.sin(angles)).astype(np.uint8)
+    size = np.array([36.0, 48.0]) * side  # 0.75 * side pixels a crop pixel
+    matrix = crop_matrix([210.3, 141.8], size, INPUT_HW, rotation_degrees=25, flip=flip)
+    expected = warp_crop(photo, matrix, INPUT_HW)
+    cut_out = halve_image(np.ascontiguousarray(photo[12:272, 76:344]), halvings)
+    found = warp_crop(cut_out, Placement(76, 12, halvings).matrix(matrix), INPUT_HW)
+    np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
+    assert expected.all()  # none of it is from outside the photo

@@ -1,8 +1,8 @@
 """Where each person's piece is: the cache's table of contents."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -20,6 +20,10 @@ INDEX_NAME = "index.safetensors"
 
 Encoding = Literal["raw", "jpeg"]
 Rule = Mapping[str, Any]
+HeaderT = TypeVar("HeaderT", bound=msgspec.Struct)
+
+INTEGERS = ("annotation_ids", "photos", "corners", "halvings", "shard", "offset", "length")
+ARRAY_KINDS = {name: np.dtype(np.int64) for name in INTEGERS} | {"checksum": np.dtype(np.uint64)}
 
 
 class Shard(NamedTuple):
@@ -42,6 +46,7 @@ class CacheIndex:
 
     Attributes:
         encoding: of the pieces: PPM or JPEG.
+        jpeg_quality: of JPEG pieces, else None.
         rule: the crop rule that they were made for, to be shown to people.
         shards: the files.
         annotation_ids: (N,) int64.
@@ -55,6 +60,7 @@ class CacheIndex:
     """
 
     encoding: Encoding
+    jpeg_quality: int | None
     rule: Rule
     shards: Sequence[Shard]
     annotation_ids: IntArray
@@ -73,7 +79,9 @@ class CacheIndex:
 
     def to_bytes(self) -> bytes:
         """The index as a file; equal ones give equal bytes."""
-        header = _Header(FORMAT, self.encoding, dict(self.rule), list(self.shards))
+        header = _Header(
+            FORMAT, self.encoding, self.jpeg_quality, dict(self.rule), list(self.shards)
+        )
         description = {"description": msgspec.json.encode(header).decode()}
         return safetensors.numpy.save(self._arrays(), metadata=description)
 
@@ -90,45 +98,60 @@ class CacheIndex:
         """
         try:
             arrays = safetensors.numpy.load(content)
-            header = _header(content)
+            found = _header(content, _Format).format
+            header = _header(content, _Header) if found == FORMAT else None
         except (safetensors.SafetensorError, msgspec.MsgspecError) as error:
             raise UserError(f"{source}: no index of a crop cache: {error}") from error
-        if header.format != FORMAT or arrays.keys() != set(cls._array_names()):
+        if header is None:
             raise UserError(
                 f"{source}: no index of a crop cache that this version reads ({FORMAT}, found "
-                f"{header.format!r}); make the cache again with scripts/prepare_data.py"
+                f"{found!r}); make the cache again with scripts/prepare_data.py"
             )
-        return cls(header.encoding, header.rule, header.shards, **arrays)
+        if not _belong_together(arrays, num_shards=len(header.shards)):
+            raise UserError(f"{source}: a damaged index of a crop cache; make or copy it again")
+        return cls(header.encoding, header.jpeg_quality, header.rule, header.shards, **arrays)
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """One index of several with one encoding and rule, in their order."""
-        shards = [shard for part in parts for shard in part.shards]
-        first = np.cumsum([0] + [len(part.shards) for part in parts])
-        arrays = {
-            name: np.concatenate([part._arrays()[name] for part in parts])  # noqa: SLF001
-            for name in cls._array_names()
+        first = np.cumsum([0] + [len(part.shards) for part in parts[:-1]])
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAY_KINDS
         }
         arrays["shard"] = np.concatenate(
-            [part.shard + start for part, start in zip(parts, first[:-1], strict=True)]
+            [part.shard + start for part, start in zip(parts, first, strict=True)]
         )
-        return cls(parts[0].encoding, parts[0].rule, shards, **arrays)
+        shards = [shard for part in parts for shard in part.shards]
+        return replace(parts[0], shards=shards, **arrays)
 
     def of_shard(self, number: int) -> Self:
         """The part of the index that is about one shard."""
         rows = self.shard == number
         arrays = {name: values[rows] for name, values in self._arrays().items()}
         arrays["shard"] = np.zeros_like(arrays["shard"])
-        return type(self)(self.encoding, self.rule, [self.shards[number]], **arrays)
+        return replace(self, shards=[self.shards[number]], **arrays)
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {name: getattr(self, name) for name in self._array_names()}
+        return {name: getattr(self, name) for name in ARRAY_KINDS}
 
-    @classmethod
-    def _array_names(cls) -> list[str]:
-        return [
-            each.name for each in fields(cls) if each.name not in {"encoding", "rule", "shards"}
-        ]
+
+def _belong_together(arrays: Mapping[str, npt.NDArray[Any]], *, num_shards: int) -> bool:
+    """Whether they are the arrays of an index: all of them, of one length, in known shards."""
+    if arrays.keys() != ARRAY_KINDS.keys():
+        return False
+    count = len(arrays["shard"])
+    shapes = all(
+        array.dtype == ARRAY_KINDS[name]
+        and array.shape == ((count, 4) if name == "corners" else (count,))
+        for name, array in arrays.items()
+    )
+    return shapes and bool(((arrays["shard"] >= 0) & (arrays["shard"] < num_shards)).all())
+
+
+class _Format(msgspec.Struct, frozen=True):
+    """What every version says."""
+
+    format: str = ""
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -136,6 +159,7 @@ class _Header(msgspec.Struct, frozen=True):
 
     format: str
     encoding: Encoding
+    jpeg_quality: int | None
     rule: dict[str, Any]
     shards: list[Shard]
 
@@ -146,11 +170,11 @@ class _Metadata(msgspec.Struct, frozen=True):
     strings: dict[str, str] = msgspec.field(default_factory=dict, name="__metadata__")
 
 
-def _header(content: bytes) -> _Header:
+def _header(content: bytes, kind: type[HeaderT]) -> HeaderT:
     """A safetensors file begins with the length of its header, and the header as JSON."""
     length = int.from_bytes(content[:8], "little")
     metadata = msgspec.json.decode(content[8 : 8 + length], type=_Metadata)
-    return msgspec.json.decode(metadata.strings.get("description", "{}"), type=_Header)
+    return msgspec.json.decode(metadata.strings.get("description", "{}"), type=kind)
 
 
 def photo_numbers(persons: PersonInstances) -> IntArray:

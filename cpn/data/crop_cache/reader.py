@@ -21,7 +21,7 @@ from cpn.data.crop_cache.storage import (
     is_remote,
     read_index_file,
 )
-from cpn.data.persons import PersonInstances
+from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.data.transforms import PersonCrop
 from cpn.errors import UserError, count_records
 from cpn.geometry.crop import Placement
@@ -50,8 +50,16 @@ class CropCache:
         """(N,) the shard that holds each person."""
         return self.index.shard[self.rows]
 
-    def read(self, person: int) -> tuple[npt.NDArray[np.uint8], Placement]:
+    def read(
+        self,
+        person: int,
+        instance: PersonInstance,  # noqa: ARG002
+    ) -> tuple[npt.NDArray[np.uint8], Placement]:
         """A person's part of its photo.
+
+        Args:
+            person: its position among the cache's.
+            instance: the same person.
 
         Returns:
             (h, w, 4) uint8, see `cpn.data.image_files.read_person_image`, and where it lies.
@@ -60,11 +68,7 @@ class CropCache:
             UserError: the piece cannot be read, or is not what was written.
         """
         row = int(self.rows[person])
-        shard = self.index.shards[int(self.index.shard[row])]
-        length = int(self.index.length[row])
-        content = self.shards.read(shard, int(self.index.offset[row]), length)
-        if xxhash.xxh3_64_intdigest(content) != int(self.index.checksum[row]):
-            raise self._damaged(shard, row)
+        content = self._content(row)
         x0, y0, x1, y1 = self.index.corners[row].tolist()
         placement = Placement(x0, y0, int(self.index.halvings[row]))
         if self.index.encoding == "jpeg":
@@ -74,6 +78,18 @@ class CropCache:
         pixels = np.frombuffer(content, dtype=np.uint8)[-height * width * 3 :]
         rgba = cv2.cvtColor(pixels.reshape(height, width, 3), cv2.COLOR_RGB2RGBA)
         return np.asarray(rgba, dtype=np.uint8), placement
+
+    def _content(self, row: int) -> bytes:
+        """A piece's file; a damaged local copy of a shard is made anew, once."""
+        shard = self.index.shards[int(self.index.shard[row])]
+        offset, length = int(self.index.offset[row]), int(self.index.length[row])
+        expected = int(self.index.checksum[row])
+        content = self.shards.read(shard, offset, length)
+        if xxhash.xxh3_64_intdigest(content) != expected and self.shards.forget(shard):
+            content = self.shards.read(shard, offset, length)
+        if xxhash.xxh3_64_intdigest(content) != expected:
+            raise self._damaged(shard, row)
+        return content
 
     def _damaged(self, shard: Shard, row: int) -> UserError:
         number = self.index.annotation_ids[row]

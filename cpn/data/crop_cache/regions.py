@@ -15,6 +15,10 @@ IntArray = npt.NDArray[np.int64]
 # JPEG codes 16 x 16 pixels together: pieces on that grid lose little when they are coded again.
 GRID = 16
 ROUNDING = 1e-9
+# Pixels around what is shown, of the most halved photo: interpolation reads them. What is stored
+# has four times as many, so that it also serves crops of a half or a quarter of the size.
+MARGIN = 2
+STORED_MARGIN = 8
 
 
 class Regions(NamedTuple):
@@ -35,11 +39,16 @@ class Regions(NamedTuple):
         return np.asarray(outside.any(axis=1) | (stored.halvings > self.halvings))
 
 
-def shown_regions(persons: PersonInstances, crop: PersonCrop) -> Regions:
+def shown_regions(persons: PersonInstances, crop: PersonCrop, *, margin: int = MARGIN) -> Regions:
     """The smallest parts that hold all that the crops of each of N persons can show.
 
-    They include a margin for interpolation, and lie on the grid on which the photo is halved, so
-    that halving the part gives the same pixels as halving the photo.
+    They lie on the grid on which the photo is halved, so that halving the part gives the same
+    pixels as halving the photo.
+
+    Args:
+        persons: in their photos.
+        crop: how they are cropped.
+        margin: pixels around it, of the most halved photo.
     """
     augmentation = crop.augmentation or Augmentation(
         scale_range=(1.0, 1.0), rotation_probability=0.0, half_body_probability=0.0
@@ -56,8 +65,14 @@ def shown_regions(persons: PersonInstances, crop: PersonCrop) -> Regions:
     zooms = crop.input_hw[1] / sizes[..., 0]
     widest = np.min(zooms / largest, axis=0, where=possible, initial=np.inf)
     tightest = np.max(zooms / smallest, axis=0, where=possible, initial=0.0)
-    corners = _on_grid(low, high, _halvings(widest, ROUNDING), persons.image_sizes_hw[:, ::-1])
-    return Regions(corners, _halvings(tightest, -ROUNDING))
+    pixels = 2 ** _halvings(widest, ROUNDING)
+    room = margin * pixels[:, None]
+    step = np.maximum(GRID, pixels)[:, None]
+    corners = _on_grid(low - room, high + room, step, persons.image_sizes_hw[:, ::-1])
+    sides = (corners[:, 2:] - corners[:, :2]).min(axis=1)
+    # At least a pixel is left of what is halved, as of a person beside the photo.
+    halvings = np.minimum(_halvings(tightest, -ROUNDING), np.log2(sides).astype(np.int64))
+    return Regions(corners, halvings)
 
 
 def grow_boxes(
@@ -98,13 +113,9 @@ def _halvings(zooms: FloatArray, rounding: float) -> IntArray:
     return np.maximum(0, np.floor(-np.log2(zooms) + rounding)).astype(np.int64)
 
 
-def _on_grid(low: FloatArray, high: FloatArray, halvings: IntArray, sizes_wh: IntArray) -> IntArray:
-    """Corners on multiples of the grid, with a margin for interpolation, inside the photos."""
-    pixel = 2 ** halvings[:, None]
-    step = np.maximum(GRID, pixel)
-    margin = 2 * pixel
-    first = np.floor((low - margin) / step).astype(np.int64) * step
-    last = np.ceil((high + margin) / step).astype(np.int64) * step
-    # A person outside its photo keeps a pixel's worth of it.
+def _on_grid(low: FloatArray, high: FloatArray, step: IntArray, sizes_wh: IntArray) -> IntArray:
+    """(N, 4) corners on multiples of a step, inside the photos; of what is beside them, a pixel."""
+    first = np.floor(low / step).astype(np.int64) * step
+    last = np.ceil(high / step).astype(np.int64) * step
     first = np.clip(first, 0, np.maximum(0, (sizes_wh - 1) // step * step))
     return np.concatenate([first, np.clip(last, first + 1, sizes_wh)], axis=1)

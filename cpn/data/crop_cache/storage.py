@@ -49,6 +49,10 @@ class ShardReader(Protocol):
         """
         ...
 
+    def forget(self, shard: Shard) -> bool:
+        """Whether there was a local copy, which the next read makes anew."""
+        ...
+
     def where(self, shard: Shard) -> str:
         """The shard's address, for errors."""
         ...
@@ -70,6 +74,10 @@ class LocalShards:
             return _read_part(self._folder / shard.name, offset, length)
         except OSError as error:
             raise UserError(f"cannot read the crop cache: {os_error_text(error)}") from error
+
+    def forget(self, shard: Shard) -> bool:  # noqa: ARG002
+        """See `ShardReader`."""
+        return False
 
     def where(self, shard: Shard) -> str:
         """See `ShardReader`."""
@@ -112,6 +120,12 @@ class RemoteShards:
         except FileNotFoundError:
             return self._fetch(shard, offset, length)
 
+    def forget(self, shard: Shard) -> bool:
+        """See `ShardReader`."""
+        with self._alone():
+            (self._copies / shard.name).unlink(missing_ok=True)
+        return True
+
     def where(self, shard: Shard) -> str:
         """See `ShardReader`."""
         return f"{self._address}/{shard.name}"
@@ -124,18 +138,27 @@ class RemoteShards:
                 with suppress(FileNotFoundError):
                     return _read_part(path, offset, length)
             self._make_room(shard, unfinished)
-            with _explained(self.where(shard)):
-                file_system, inner = url_to_fs(self.where(shard))
-                file_system.get_file(inner, str(unfinished))
-            _compare(unfinished, shard, self.where(shard))
-            content = _read_part(unfinished, offset, length)
-            unfinished.replace(path)
+            try:
+                with _explained(self.where(shard)):
+                    file_system, inner = url_to_fs(self.where(shard))
+                    file_system.get_file(inner, str(unfinished))
+                _compare(unfinished, shard, self.where(shard))
+                content = _read_part(unfinished, offset, length)
+                with self._alone():
+                    unfinished.replace(path)
+            finally:
+                with self._alone():
+                    unfinished.unlink(missing_ok=True)
             return content
+
+    def _alone(self) -> FileLock:
+        """Held by whoever changes the folder's list of files, or goes by it."""
+        return FileLock(self._copies / "list.lock")
 
     def _make_room(self, shard: Shard, unfinished: Path) -> None:
         """Deletes old copies; the unfinished one, still empty, counts as a whole shard."""
         while True:
-            with FileLock(self._copies / "room.lock"):
+            with self._alone():
                 if self._delete_until(self._limit - shard.size, but=unfinished):
                     unfinished.touch()
                     return
@@ -216,10 +239,9 @@ def _read_part(path: Path, offset: int, length: int) -> bytes:
 
 
 def _compare(path: Path, shard: Shard, where: str) -> None:
-    """Deletes a copy that is not what the index says."""
+    """Refuses a copy that is not what the index says."""
     if path.stat().st_size == shard.size and file_sha256(path) == shard.sha256:
         return
-    path.unlink()
     raise UserError(
         f"{where}: the shard is not the one that the index describes (SHA-256 differs); copy the "
         "cache there again, the index last"

@@ -27,7 +27,7 @@ from cpn.data.crop_cache.index import (
     Shard,
     photo_numbers,
 )
-from cpn.data.crop_cache.regions import IntArray, Regions, shown_regions
+from cpn.data.crop_cache.regions import STORED_MARGIN, IntArray, Regions, shown_regions
 from cpn.data.crop_cache.storage import file_sha256
 from cpn.data.image_files import read_person_image
 from cpn.data.persons import PersonInstances
@@ -58,6 +58,11 @@ class CacheSettings:
     jpeg_quality: int
     people_per_shard: int
     rule: Rule
+
+    @property
+    def quality(self) -> int | None:
+        """Of JPEG; None where there is none."""
+        return self.jpeg_quality if self.encoding == "jpeg" else None
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ def _write(
     folder: Path, persons: PersonInstances, crop: PersonCrop, settings: CacheSettings, workers: int
 ) -> CacheSummary:
     tasks = _plan(folder, persons, crop, settings)
-    for leftover in folder.glob(".shard-*.tmp"):  # of a process that died: the lock is ours
+    for leftover in folder.glob(".*.tmp"):  # of a process that died: the lock is ours
         leftover.unlink()
     finished = _finished(folder, tasks)
     missing = [task for task in tasks if task.name not in finished]
@@ -144,7 +149,8 @@ def _plan(
 ) -> list[_ShardTask]:
     """The shards, in order; the people of a photo follow each other, so it is decoded once."""
     rows = np.argsort(persons.image_ids, kind="stable")
-    persons, regions = persons.take(rows), shown_regions(persons.take(rows), crop)
+    persons = persons.take(rows)
+    regions = shown_regions(persons, crop, margin=STORED_MARGIN)
     tasks = []
     for number, start in enumerate(range(0, len(persons), settings.people_per_shard)):
         part = slice(start, start + settings.people_per_shard)
@@ -197,7 +203,9 @@ def _is_of(part: CacheIndex, task: _ShardTask) -> bool:
     wanted = (*task.regions, task.persons.annotation_ids, photo_numbers(task.persons))
     found = (part.corners, part.halvings, part.annotation_ids, part.photos)
     same = all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
-    return same and part.encoding == task.settings.encoding and part.rule == task.settings.rule
+    settings = task.settings
+    stored = (part.encoding, part.jpeg_quality, part.rule)
+    return same and stored == (settings.encoding, settings.quality, settings.rule)
 
 
 def _made(tasks: list[_ShardTask], workers: int) -> Iterator[CacheIndex]:
@@ -227,6 +235,7 @@ def _make_shard(task: _ShardTask) -> CacheIndex:
     write_atomically(task.folder / task.name, whole)
     part = CacheIndex(
         encoding=task.settings.encoding,
+        jpeg_quality=task.settings.quality,
         rule=task.settings.rule,
         shards=[Shard(task.name, len(whole), hashlib.sha256(whole).hexdigest())],
         annotation_ids=task.persons.annotation_ids,
