@@ -13,7 +13,7 @@ from cpn.config.schema import TrainConfig
 from cpn.config.validation import ConfigError, validate_plain
 from cpn.data.photometrics import apply_photometrics
 from cpn.data.sample import PoseBatch
-from cpn.engine.checkpoint import load_model_file, save_model_file
+from cpn.engine.model_file import load_model_file, save_model_file
 from cpn.errors import UserError
 from cpn.heatmaps.encode import HeatmapEncoder, heatmap_peak
 from cpn.losses import CpnLoss, LossParts

@@ -23,7 +23,7 @@ LADDER = (
     ("cpn.heatmaps",),
     ("cpn.geometry",),
     ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.state_dict"),
-    ("cpn.errors", "cpn.atomic"),
+    ("cpn.errors", "cpn.atomic", "cpn.interruption"),
 )
 RUNG = {name: height for height, rung in enumerate(reversed(LADDER)) for name in rung}
 
@@ -31,6 +31,7 @@ RUNG = {name: height for height, rung in enumerate(reversed(LADDER)) for name in
 CLOSED = {
     "cpn.atomic": set[str](),
     "cpn.errors": set[str](),
+    "cpn.interruption": set[str](),
     "cpn.coco": {"cpn.errors", "msgspec"},
     "cpn.state_dict": {"cpn.errors", "torch"},
     "cpn.benchmark": {"cpn.atomic", "psutil", "rich", "torch"},
@@ -39,7 +40,7 @@ CLOSED = {
         *("torch", "torchvision", "timm", "safetensors"),
     },
     "cpn.engine": {
-        *("cpn.errors", "cpn.atomic", "cpn.state_dict"),
+        *("cpn.errors", "cpn.atomic", "cpn.interruption", "cpn.state_dict"),
         *("torch", "safetensors", "numpy", "cv2", "rich", "tensorboard"),
     },
 }

@@ -30,6 +30,7 @@ from cpn.config.allowed import Path, dotted
 from cpn.config.guard import refuse_hostile_yaml, refused_override
 from cpn.config.validation import ConfigError, Problem, did_you_mean, validate_plain
 from cpn.errors import UserError, os_error_text
+from cpn.interruption import EXIT_CODE, Interrupted
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -50,7 +51,8 @@ def script(
 
     Returns:
         A decorator. The decorated function takes no argument and reads `sys.argv`. It leaves with
-        exit code 2 on a problem that the user can mend, 130 on Ctrl-C.
+        exit code 2 on a problem that the user can mend, 130 on Ctrl-C, and 75 when it stopped as a
+        scheduler's signal asked it to.
     """
 
     def decorate(task: Callable[[T], object]) -> Callable[[], None]:
@@ -120,6 +122,9 @@ def _run(task: Callable[[T], object], configs: FilePath, config_name: str, schem
         except (UserError, OSError) as error:
             # Hydra would print a line of its own before passing the error on.
             _leave(error)
+        except Interrupted as interrupted:
+            sys.stderr.write(f"{interrupted}; the same command with run.if_exists=resume goes on\n")
+            raise SystemExit(EXIT_CODE) from None
 
     arguments = get_args_parser().parse_args()
     _refuse_code(arguments.overrides, arguments.config_dir, arguments.experimental_rerun)

@@ -61,6 +61,10 @@ class EngineConfig(Strict):
     sync_batch_norm: bool
     freeze_batch_norm: bool
     evaluate_every: PositiveInt = Field(description="epochs between evaluations")
+    save_every_steps: PositiveInt | None = Field(
+        description="optimizer steps between training states, beside those after each epoch"
+    )
+    save_every_minutes: Positive | None = Field(description="the same in minutes")
     log_every: PositiveInt = Field(description="optimizer steps between log lines")
     timeout_seconds: Positive = Field(description="how long a rank waits for the others")
 

@@ -14,6 +14,7 @@ from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch, collate_samples
 from cpn.data.shared_batches import Key, LentSlots, Parcel, SharedBatches, Work
 from cpn.errors import UserError
+from cpn.interruption import die_with_parent, ignore_stop
 
 # Keeps the order's random streams apart from the samples', whose second key word is below 2^63.
 ORDER_STREAM = 1 << 63
@@ -66,11 +67,11 @@ class EpochBatchSampler(Sampler[list[Key]]):
         self.world_size = world_size
         self.seed = seed
         self.window = window
-        self.epoch = start_epoch
+        self.epoch, self.first_batch = start_epoch, 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch that the next iteration gives."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Chooses the epoch that the next iteration gives, and the batch it begins with."""
+        self.epoch, self.first_batch = epoch, first_batch
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """(num_samples,) indices in the order of an epoch."""
@@ -85,7 +86,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
         epoch = self.epoch
         used = self.order(epoch)[: len(self) * self.global_batch]
         share = used.reshape(len(self), self.world_size, -1)[:, self.rank]
-        for batch in share.tolist():
+        for batch in share[self.first_batch :].tolist():
             yield [(epoch, index) for index in batch]
 
 
@@ -165,10 +166,13 @@ class PoseLoader:
                 raise made
             yield made.unpack() if isinstance(made, Parcel) else made
 
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch that the next iteration gives; an evaluation loader has but one."""
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Chooses the epoch that the next iteration gives, and the batch it begins with.
+
+        An evaluation loader has but one epoch.
+        """
         assert isinstance(self._batches, EpochBatchSampler)
-        self._batches.set_epoch(epoch)
+        self._batches.set_epoch(epoch, first_batch)
 
     def for_epoch(self, epoch: int) -> Self:
         """This loader after `set_epoch`, to write `for batch in loader.for_epoch(3)`."""
@@ -271,3 +275,5 @@ def _made_as_a_whole(made: Any) -> Any:  # noqa: ANN401 - torch types it as a li
 
 def _start_worker(_worker_id: int) -> None:
     cv2.setNumThreads(0)  # the workers are the parallelism
+    ignore_stop()
+    die_with_parent()

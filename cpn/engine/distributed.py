@@ -6,7 +6,7 @@ any port and no process group exists.
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,8 +18,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cpn.errors import UserError
+from cpn.interruption import die_with_parent
 
 T = TypeVar("T")
+
+
+class LostPeerError(UserError):
+    """Another rank died, or did not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,33 @@ class DistributedContext:
         dist.all_reduce(total, op=dist.ReduceOp.SUM)
         return total / self.world_size
 
-    def any(self, flag: Tensor) -> Tensor:
-        """Whether the scalar bool `flag` holds on any rank, as a scalar that all ranks have.
+    def any(self, flags: Tensor) -> Tensor:
+        """Whether each of the (N,) bool `flags` holds on any rank; all ranks have the same.
 
         It stays on the device: nothing waits for it here.
         """
         if not self.is_distributed:
-            return flag
-        total = flag.to(device=self.device, dtype=torch.int32).reshape(1)
+            return flags
+        total = flags.to(device=self.device, dtype=torch.int32)
         dist.all_reduce(total, op=dist.ReduceOp.MAX)
-        return total[0] > 0
+        return total > 0
+
+    @contextmanager
+    def named_loss_of_peers(self, place: Callable[[], str]) -> Iterator[None]:
+        """Inside, a peer that died or hangs is a `LostPeerError` which says where this rank was.
+
+        Args:
+            place: Where that is, such as "step 7".
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if not self.is_distributed or not _is_of_communication(error):
+                raise
+            raise LostPeerError(
+                f"rank {self.rank} lost another rank at {place()} ({_first_line(error)}), whose "
+                "output says why; the same command with run.if_exists=resume goes on"
+            ) from error
 
     @torch.no_grad()
     def average_batch_norm(self, module: nn.Module) -> None:
@@ -88,6 +110,14 @@ class DistributedContext:
                 assert layer.running_var is not None
                 layer.running_mean.copy_(self.reduce_mean(layer.running_mean))
                 layer.running_var.copy_(self.reduce_mean(layer.running_var))
+
+
+def _is_of_communication(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def select_device(name: str, local_rank: int = 0) -> torch.device:
@@ -132,6 +162,8 @@ def distributed_context(
     own_device = select_device(device, local_rank)
     if own_device.type == "cuda":
         torch.cuda.set_device(own_device)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with_parent()  # else workers of a killed torchrun would train on
     if world_size == 1:
         yield DistributedContext(device=own_device)
         return

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,17 @@ class Meter:
         self._steps = 0
         self._images = 0
         self._start = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What came together so far on this rank; not the time, which another process has spent."""
+        sums = {name: value.cpu() for name, value in self._sums.items()}
+        return {"sums": sums, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any], *, device: torch.device) -> None:
+        """Go on from `state_dict()`; throughput counts from now."""
+        self.restart()
+        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self._steps = int(state["steps"])
 
     def add(self, values: Mapping[str, Tensor], *, num_images: int) -> None:
         """Count one step: its scalars, and how many images this rank saw."""

@@ -21,6 +21,8 @@ class TrainerSettings:
         freeze_batch_norm: Use BatchNorm's running statistics in training and do not update them.
         log_every: Optimizer steps between log lines.
         evaluate_every: Epochs between evaluations; the last epoch is always evaluated.
+        save_every_steps: Optimizer steps between training states, beside those after each epoch.
+        save_every_minutes: The same in minutes, by the clock of rank 0.
         best_metric: The evaluation figure whose largest value marks the best model.
     """
 
@@ -35,6 +37,8 @@ class TrainerSettings:
     freeze_batch_norm: bool = False
     log_every: int = 20
     evaluate_every: int = 1
+    save_every_steps: int | None = None
+    save_every_minutes: float | None = None
     best_metric: str = "AP"
 
     def __post_init__(self) -> None:

@@ -34,20 +34,24 @@ class TrainingTask(Generic[BatchT]):
 
     Attributes:
         train_loader: This rank's batches of one epoch.
-        set_epoch: Called before each epoch with its number, from 0.
+        set_epoch: Called before each epoch with its number, from 0, and the number of batches of it
+            to leave out, which an earlier process has trained on.
         loss: `loss(network, batch)`; call the given network (it carries DDP and autocast) and take
             anything else, such as preprocessing, from the plain module.
         evaluate: `evaluate(module, epoch)` on every rank, in evaluation mode without gradients;
             rank 0's figures count.
         save_model: `save_model(module, metrics, is_best)` on rank 0 after every epoch; `metrics` is
             empty where the epoch was not evaluated.
+        stop_requested: Whether this process was asked to stop; `evaluate` may then raise
+            `EvaluationStopped`, on all ranks or on none.
         on_epoch_end: `on_epoch_end(module, epoch, step)` on every rank, as `evaluate`; for
             pictures.
     """
 
     train_loader: Loader[BatchT]
-    set_epoch: Callable[[int], None]
+    set_epoch: Callable[[int, int], None]
     loss: Callable[[Network, BatchT], LossLike]
     evaluate: Callable[[nn.Module, int], Mapping[str, float]] | None = None
     save_model: Callable[[nn.Module, Mapping[str, float], bool], None] | None = None
     on_epoch_end: Callable[[nn.Module, int, int], None] | None = None
+    stop_requested: Callable[[], bool] = bool

@@ -4,6 +4,7 @@ Clock times are shown and logged; nothing is decided by them.
 """
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from cpn.atomic import plain_json, write_atomically
+from cpn.atomic import plain_json
 from cpn.engine.events import EventWriter
 
 HEADLINE = ("loss", "lr", "grad_norm", "images_per_second")
@@ -24,9 +25,26 @@ HEADLINE = ("loss", "lr", "grad_norm", "images_per_second")
 class NullTracker:
     """The tracker of every rank but the first: silent."""
 
+    @property
+    def position(self) -> int:
+        """How much of the log there is; a resumed run goes on from there."""
+        return 0
+
     @contextmanager
-    def session(self, *, step: int, total_steps: int) -> Iterator[None]:  # noqa: ARG002
-        """Track a run from optimizer step `step` on; what was logged after that step is dropped."""
+    def session(
+        self,
+        *,
+        step: int,  # noqa: ARG002
+        total_steps: int,  # noqa: ARG002
+        position: int | None = None,  # noqa: ARG002
+    ) -> Iterator[None]:
+        """Track a run from optimizer step `step` on.
+
+        Args:
+            step: What was done before.
+            total_steps: Of the whole run.
+            position: What was logged after it is dropped; None: all of it.
+        """
         yield
 
     def advance(self) -> None:
@@ -76,11 +94,18 @@ class Tracker(NullTracker):
         """One JSON object per line: `kind` (train or eval), `epoch`, `step` and figures."""
         return self._run_dir / "metrics.jsonl"
 
+    @property
+    def position(self) -> int:
+        """Bytes of `metrics.jsonl`."""
+        return self.metrics_path.stat().st_size if self.metrics_path.exists() else 0
+
     @contextmanager
-    def session(self, *, step: int, total_steps: int) -> Iterator[None]:
+    def session(
+        self, *, step: int, total_steps: int, position: int | None = None
+    ) -> Iterator[None]:
         """See `NullTracker.session`."""
         self._run_dir.mkdir(parents=True, exist_ok=True)
-        drop_lines_after(self.metrics_path, step)
+        self._truncate(position or 0)
         self._events = EventWriter(self._run_dir / "tensorboard", first_step=step + 1)
         self._step = self._first_step = step
         self._total_steps = total_steps
@@ -140,6 +165,11 @@ class Tracker(NullTracker):
             file.write(json.dumps(line) + "\n")
         self._events.scalars({f"{kind}/{name}": value for name, value in values.items()}, step)
 
+    def _truncate(self, position: int) -> None:
+        """What an earlier process logged after it had saved its state is logged again."""
+        if self.position > position:
+            os.truncate(self.metrics_path, position)
+
     def _time_left(self) -> str:
         elapsed = time.perf_counter() - self._resumed_at
         done = max(1, self._step - self._first_step)
@@ -150,19 +180,3 @@ class Tracker(NullTracker):
 def create_tracker(run_dir: Path, *, is_main: bool = True) -> NullTracker:
     """The tracker for this rank: only the main one writes."""
     return Tracker(run_dir) if is_main else NullTracker()
-
-
-def drop_lines_after(path: Path, step: int) -> None:
-    """Keep the complete lines of a `metrics.jsonl` up to `step`: a resumed run repeats none."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if _logged_step(line) <= step]
-    write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
-
-
-def _logged_step(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except json.JSONDecodeError:  # torn by a crash
-        return float("inf")

@@ -1,20 +1,20 @@
 """The training loop: `Trainer.fit` reads from top to bottom as the algorithm."""
 
-import logging
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cpn.engine.checkpoint import CheckpointStore
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.ema import ModelEma
+from cpn.engine.failpoints import at_step, failpoint, poisoned
 from cpn.engine.inference import BatchT, evaluation_mode
 from cpn.engine.late import LateReader, Numbers
 from cpn.engine.meter import Meter
@@ -22,30 +22,20 @@ from cpn.engine.optim import LearningRateScheduler
 from cpn.engine.parallel import prepare_module, set_training_mode, wrap_ddp
 from cpn.engine.precision import Precision
 from cpn.engine.prefetch import on_device
-from cpn.engine.seeding import preserved_random_state, random_state, restore_random_state
+from cpn.engine.seeding import preserved_random_state
 from cpn.engine.settings import TrainerSettings
+from cpn.engine.state_store import StateStore
 from cpn.engine.task import Network, TrainingTask
 from cpn.engine.tracking import NullTracker
+from cpn.engine.training_state import Progress, capture, restore
 from cpn.errors import UserError
-from cpn.state_dict import load_weights
-
-logger = logging.getLogger(__name__)
+from cpn.interruption import EvaluationStopped, Interrupted
 
 ItemT = TypeVar("ItemT")
 
 
 class NonFiniteError(UserError):
     """The loss or its gradient is NaN or infinite on some rank; all ranks stop at the same step."""
-
-
-@dataclass
-class Progress:
-    """How far a run has come: finished epochs, optimizer steps, the best evaluation so far."""
-
-    epoch: int = 0
-    step: int = 0
-    best_value: float = -math.inf
-    best_epoch: int | None = None
 
 
 class Trainer(Generic[BatchT]):
@@ -75,7 +65,7 @@ class Trainer(Generic[BatchT]):
         settings: TrainerSettings,
         context: DistributedContext,
         tracker: NullTracker,
-        store: CheckpointStore,
+        store: StateStore,
     ) -> None:
         self.task = task
         self.optimizer = optimizer
@@ -95,7 +85,10 @@ class Trainer(Generic[BatchT]):
         )
         # after DDP, which gives every rank the weights of rank 0
         self.ema = None if settings.ema_decay is None else ModelEma(self.module, settings.ema_decay)
-        self._meter = Meter(context)
+        self.meter = Meter(context)
+        self.log_position: int | None = None
+        self._asked_to_stop = self._save_is_due = False
+        self._saved_at = time.monotonic()
         self._late = LateReader(lag=1 if context.device.type == "cuda" else 0)
 
     @property
@@ -104,28 +97,69 @@ class Trainer(Generic[BatchT]):
         return self.ema.module if self.ema else self.module
 
     def fit(self) -> Progress:
-        """Train from the present progress to the last epoch."""
+        """Train from the present progress to the last epoch.
+
+        Raises:
+            Interrupted: The task's `stop_requested` said so on some rank; the state is saved.
+            NonFiniteError: The loss or its gradient is not finite.
+            LostPeerError: Another rank died, or did not answer in time.
+        """
         total_steps = self.settings.epochs * self.steps_per_epoch
-        with self.tracker.session(step=self.progress.step, total_steps=total_steps):
-            for epoch in range(self.progress.epoch, self.settings.epochs):
+        step, position = self.progress.step, self.log_position
+        with (
+            self.tracker.session(step=step, total_steps=total_steps, position=position),
+            self.context.named_loss_of_peers(lambda: f"step {self.progress.step + 1}"),
+        ):
+            for epoch in range(self.progress.closed, self.settings.epochs):
                 self._train_epoch(epoch)
-                self._save(self._evaluate(epoch))
+                self._close_epoch(epoch)
         return self.progress
 
     def _train_epoch(self, epoch: int) -> None:
-        self.task.set_epoch(epoch)
+        first_step, end = epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch
+        if self.progress.epoch > epoch:
+            return  # by an earlier process, which was stopped before it had evaluated
+        self.task.set_epoch(epoch, (self.progress.step - first_step) * self.settings.accumulate)
         set_training_mode(self.module, freeze_batch_norm=self.settings.freeze_batch_norm)
-        self._meter.restart()
+        if self.progress.step == first_step:
+            self.meter.restart()
         batches = on_device(self.task.train_loader, self.context.device)
         for micro_batches in in_groups(batches, self.settings.accumulate):
             self._train_step(epoch, micro_batches)
+            if self.progress.step < end:
+                self._keep_and_heed()
         self._late.settle()
         self.context.average_batch_norm(self.module)
         if self.ema:
             self.ema.copy_buffers(self.module)
         self.progress.epoch = epoch + 1
+        self._keep_and_heed()
+
+    def _close_epoch(self, epoch: int) -> None:
+        try:
+            metrics = self._evaluate(epoch)
+        except EvaluationStopped as stopped:
+            raise self._stopped() from stopped
+        self.progress.closed = epoch + 1
+        self._save(metrics)
+
+    def _keep_and_heed(self) -> None:
+        """Between two steps: stop if any rank is asked to, save the state if it is time to."""
+        if self._asked_to_stop:
+            raise self._stopped()
+        every = self.settings.save_every_steps
+        if self._save_is_due or (every is not None and self.progress.step % every == 0):
+            self._late.settle()
+            self._save_state()
+
+    def _stopped(self) -> Interrupted:
+        self._late.settle()
+        path = self._save_state()
+        return Interrupted(f"stopped as asked after step {self.progress.step}; its state is {path}")
 
     def _train_step(self, epoch: int, micro_batches: list[BatchT]) -> None:
+        at_step(self.progress.step + 1)
+        failpoint("before_step")
         self._late.next_step()
         self.scheduler.set_step(self.progress.step)
         values: dict[str, Tensor] = {}
@@ -135,41 +169,51 @@ class Trainer(Generic[BatchT]):
             for name, value in loss.items():
                 values[name] = values[name] + value if name in values else value
         values["grad_norm"] = self.precision.clip_gradients(self.optimizer, self.settings.clip_norm)
-        self._require_finite(epoch, values, micro_batches)
+        self._vote(epoch, values, micro_batches)
         self.precision.step(self.optimizer)
         if self.ema:
             self.ema.update(self.module)
         self.progress.step += 1
-        self._meter.add(values, num_images=sum(b.num_samples for b in micro_batches))
+        self.meter.add(values, num_images=sum(b.num_samples for b in micro_batches))
         self._log(epoch)
 
     def _backward(self, batch: BatchT, *, share: float, synchronise: bool) -> dict[str, Tensor]:
         """Add `share` of the batch's gradient; the last micro-batch synchronises the ranks."""
         with nullcontext() if synchronise or self._ddp is None else self._ddp.no_sync():
             loss = self.task.loss(self._network, batch)
-            self.precision.backward(loss.total * share)
-        values = {"loss": loss.total, **loss.parts}
+            total = poisoned("loss", loss.total)
+            self.precision.backward(total * share)
+        values = {"loss": total, **loss.parts}
         return {name: value.detach() * share for name, value in values.items()}
 
-    def _require_finite(
-        self, epoch: int, values: Mapping[str, Tensor], micro_batches: list[BatchT]
-    ) -> None:
-        """Stop every rank, if any has a loss or gradient of NaN.
+    def _vote(self, epoch: int, values: Mapping[str, Tensor], micro_batches: list[BatchT]) -> None:
+        """What one rank wants, all do at the same step: stop because of NaN, stop as asked, save.
 
-        On a CPU before the weights are touched; on a GPU, for which nobody waits here, when the
-        next step is queued: always before anything is evaluated or saved.
+        On a CPU NaN stops before the weights are touched; on a GPU, for which nobody waits here,
+        when the next step is queued: always before anything is evaluated or saved.
         """
         finite = torch.isfinite(values["loss"])
         if not self.precision.may_overflow:
             finite = finite & torch.isfinite(values["grad_norm"])
+        wishes = torch.tensor([self.task.stop_requested(), self._is_time_to_save()])
+        own = torch.cat([~finite.reshape(1), wishes.to(finite.device, non_blocking=True)])
         step = self.progress.step + 1
         ids = [b.instance_ids for b in micro_batches if hasattr(b, "instance_ids")]
 
-        def stop_if_any(diverged: Numbers) -> None:
+        def heed(wanted: Numbers) -> None:
+            diverged, stop, save = wanted.tolist()
             if diverged:
                 raise self._divergence(epoch, step, values, ids)
+            self._asked_to_stop |= stop
+            self._save_is_due |= save
 
-        self._late.read(self.context.any(~finite), stop_if_any)
+        self._late.read(self.context.any(own), heed)
+
+    def _is_time_to_save(self) -> bool:
+        minutes = self.settings.save_every_minutes
+        if minutes is None or not self.context.is_main:
+            return False
+        return time.monotonic() - self._saved_at >= 60 * minutes
 
     def _divergence(
         self, epoch: int, step: int, values: Mapping[str, Tensor], ids: Sequence[Tensor]
@@ -186,7 +230,7 @@ class Trainer(Generic[BatchT]):
         step, rate = self.progress.step, self.scheduler.learning_rate
         self.tracker.advance()
         if step % self.settings.log_every == 0 or step % self.steps_per_epoch == 0:
-            reading = self._meter.take()
+            reading = self.meter.take()
 
             def write(means: Numbers) -> None:
                 values = {**reading.figures(means), "lr": rate}
@@ -210,12 +254,20 @@ class Trainer(Generic[BatchT]):
     def _save(self, metrics: dict[str, float]) -> None:
         """Write the model, then the training state."""
         is_best = bool(metrics) and self._is_best(metrics)
-        state = self.state_dict()
+        if self.context.is_main and self.task.save_model:
+            failpoint("before_model")
+            self.task.save_model(self.final_module, metrics, is_best)
+        self._save_state()
+
+    def _save_state(self) -> Path:
+        """Write the training state; every rank returns when it is on the disk."""
+        state = capture(self)
+        path = self.store.path(self.progress.step)
         if self.context.is_main:
-            if self.task.save_model:
-                self.task.save_model(self.final_module, metrics, is_best)
-            self.store.save(self.progress.epoch, state)
+            self.store.save(self.progress.step, state)
         self.context.barrier()
+        self._save_is_due, self._saved_at = False, time.monotonic()
+        return path
 
     def _is_best(self, metrics: Mapping[str, float]) -> bool:
         key = self.settings.best_metric
@@ -229,68 +281,20 @@ class Trainer(Generic[BatchT]):
         self.progress.best_value, self.progress.best_epoch = metrics[key], self.progress.epoch
         return True
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything the next step depends on, in plain types; to be called on every rank."""
-        return {
-            "progress": asdict(self.progress),
-            "module": dict(self.module.state_dict()),
-            "optimizer": self.optimizer.state_dict(),
-            "ema": self.ema.state_dict() if self.ema else None,
-            "precision": self.precision.state_dict(),
-            "precision_name": self.precision.name,
-            "random": self.context.all_gather_object(random_state()),
-        }
-
     def restore(self) -> bool:
-        """Continue from the newest training state; False if the store has none.
+        """Continue from the newest whole training state; False if the run has none.
 
         Call it last before `fit`: it also restores the random states.
 
         Raises:
-            UserError: the state cannot be read or was saved by a different model or optimizer.
+            UserError: All states are damaged, or were saved by a different model or optimizer.
         """
-        path = self.store.latest()
-        if path is None:
+        found = self.store.load_newest()
+        if found is None:
             return False
-        state = self.store.load(path)
-        load_weights(self.module, state["module"], source=path)
-        if (self.ema is None) != (state["ema"] is None):
-            saved = "without" if state["ema"] is None else "with"
-            raise UserError(
-                f"{path} was saved {saved} an average of the weights, and engine.ema_decay="
-                f"{self.settings.ema_decay}; resume with the setting it was saved with"
-            )
-        if self.ema:
-            self.ema.load_state_dict(state["ema"])
-        try:
-            self.optimizer.load_state_dict(state["optimizer"])
-        except ValueError as error:
-            raise UserError(f"the optimizer of {path} is a different one: {error}") from error
-        self.precision.load_state_dict(state["precision"])
-        self._compare_precision(state.get("precision_name"))
-        self.progress = Progress(**state["progress"])
-        self._restore_random(state["random"])
+        path, state = found
+        restore(self, state, source=path)
         return True
-
-    def _compare_precision(self, saved: str | None) -> None:
-        """Tells of another precision than before; None is a state that does not know its own."""
-        if saved not in (None, self.precision.name):
-            logger.warning(
-                "resumed with precision %s what ran with %s: the result is another than without "
-                "the interruption; resume on a device like the one before to avoid it",
-                self.precision.name,
-                saved,
-            )
-
-    def _restore_random(self, states: list[dict[str, Any]]) -> None:
-        if len(states) == self.context.world_size:
-            restore_random_state(states[self.context.rank])
-        else:
-            logger.warning(
-                "resumed on %d ranks what ran on %d: dropout masks are drawn anew",
-                self.context.world_size,
-                len(states),
-            )
 
 
 def steps_per_epoch(loader: Sized, accumulate: int) -> int:

@@ -10,6 +10,7 @@ from cpn.data.sample import PoseBatch, collate_samples
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.precision import Precision
 from cpn.estimator import PoseEstimator
+from cpn.interruption import STOP
 from cpn.models.cpn import CascadedPyramidNetwork
 from cpn.skeleton import Skeleton
 from cpn.tasks.pose_evaluation import EvaluationSet, evaluate_poses, evaluation_set
@@ -71,7 +72,11 @@ class EpochEvaluation:
         """`evaluate` of the trainer's task."""
         people = self.people
         evaluation = evaluate_poses(
-            self.estimator(module), people.batches, people.scorer, self.context
+            self.estimator(module),
+            people.batches,
+            people.scorer,
+            self.context,
+            stop_requested=lambda: bool(STOP),
         )
         self.epoch = epoch
         return evaluation.metrics

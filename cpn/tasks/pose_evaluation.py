@@ -5,13 +5,15 @@
 
 import codecs
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
+import torch
 
 from cpn.config.schema import PostprocessConfig, TrainConfig
 from cpn.data.annotations import PersonAnnotations
@@ -32,6 +34,7 @@ from cpn.evaluation import (
     to_coco_results,
 )
 from cpn.evaluation.pck import TORSO_DIAGONALS, pck
+from cpn.interruption import EvaluationStopped
 from cpn.postprocess import rescore, suppress
 from cpn.skeleton import Skeleton
 from cpn.tasks.datasets import evaluation_batches, evaluation_dataset, read_split, with_boxes
@@ -224,12 +227,20 @@ def has_torso(skeleton: Skeleton) -> bool:
 
 def evaluate_poses(
     estimator: PoseEstimator,
-    batches: Iterable[PoseBatch],
+    batches: Collection[PoseBatch] | PoseLoader,
     scorer: PoseScorer,
     context: DistributedContext,
+    *,
+    stop_requested: Callable[[], bool] = bool,
 ) -> RankEvaluation:
-    """Estimates every instance once over all ranks; rank 0 scores, all ranks get the metrics."""
-    parts = context.all_gather_object(estimate_instances(estimator, batches))
+    """Estimates every instance once over all ranks; rank 0 scores, all ranks get the metrics.
+
+    Raises:
+        EvaluationStopped: `stop_requested` on some rank; on all ranks.
+        UserError: the predictions cannot be scored.
+    """
+    stoppable = stoppable_batches(batches, context, stop_requested)
+    parts = context.all_gather_object(estimate_instances(estimator, stoppable))
     evaluation: PoseEvaluation | None = None
     problem: str | None = None
     if context.is_main:
@@ -245,6 +256,23 @@ def evaluate_poses(
     if metrics is None:
         raise UserError(problem or "rank 0 gave no evaluation")
     return RankEvaluation(metrics, evaluation)
+
+
+def stoppable_batches(
+    batches: Collection[PoseBatch] | PoseLoader,
+    context: DistributedContext,
+    stop_requested: Callable[[], bool],
+) -> Iterator[PoseBatch]:
+    """The batches, until any rank is asked to stop; ranks with fewer vote along to the end.
+
+    Raises:
+        EvaluationStopped: after the same number of batches on all ranks.
+    """
+    for batch, _ in zip_longest(batches, range(max(context.all_gather_object(len(batches))))):
+        if bool(context.any(torch.tensor([stop_requested()]))):
+            raise EvaluationStopped
+        if batch is not None:
+            yield batch
 
 
 def estimate_instances(estimator: PoseEstimator, batches: Iterable[PoseBatch]) -> PosePredictions:

@@ -4,8 +4,9 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import yaml
 
@@ -14,12 +15,15 @@ from cpn.config.schema import TrainConfig
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError, os_error_text
 
+T = TypeVar("T")
+
 # What may change between a run and its resumption without changing its result; only, on another
 # device precision=auto may choose another precision, of which the trainer warns.
 _FREE_KEYS = frozenset(
     {
         *("run.if_exists", "data.workers", "data.cache_copies", "data.cache_gib"),
         *("engine.device", "engine.log_every", "engine.timeout_seconds"),
+        *("engine.save_every_steps", "engine.save_every_minutes"),
     }
 )
 
@@ -40,6 +44,11 @@ class RunDirectory:
     def config(self) -> Path:
         """The composed config."""
         return self.path / "config.yaml"
+
+    @property
+    def status(self) -> Path:
+        """What becomes of the run, see `cpn.tasks.run_status`."""
+        return self.path / "status.json"
 
     @property
     def checkpoints(self) -> Path:
@@ -66,7 +75,7 @@ def plan_run_directory(config: TrainConfig, context: DistributedContext) -> RunD
         UserError: it exists and `run.if_exists=refuse`; or its config differs on resume; or it is
             not a run of ours and would be deleted; or no folder can be made there.
     """
-    return _decided_by_main(_plan, config, context)
+    return decided_by_main(partial(_plan, config), context)
 
 
 def make_run_directory(config: TrainConfig, context: DistributedContext) -> RunDirectory:
@@ -77,27 +86,28 @@ def make_run_directory(config: TrainConfig, context: DistributedContext) -> RunD
     Raises:
         UserError: as for `plan_run_directory`, or the disk does not let it.
     """
-    return _decided_by_main(_make, config, context)
+    return decided_by_main(partial(_make, config), context)
 
 
-def _decided_by_main(
-    function: Callable[[TrainConfig], RunDirectory],
-    config: TrainConfig,
-    context: DistributedContext,
-) -> RunDirectory:
-    """What `function` gives on the main rank; where it fails there, every rank fails."""
-    outcome: RunDirectory | str = ""
+def decided_by_main(function: Callable[[], T], context: DistributedContext) -> T:
+    """What `function` gives on the main rank, on every rank; where it fails, every rank fails.
+
+    Raises:
+        UserError: as the function, also in place of its OSError.
+    """
+    value: T | None = None
+    problem: str | None = None
     if context.is_main:
         try:
-            outcome = function(config)
+            value = function()
         except UserError as error:
-            outcome = str(error)
+            problem = str(error)
         except OSError as error:
-            outcome = os_error_text(error)
-    outcome = context.broadcast_object(outcome)
-    if isinstance(outcome, str):
-        raise UserError(outcome)
-    return outcome
+            problem = os_error_text(error)
+    value, problem = context.broadcast_object((value, problem))
+    if problem is not None:
+        raise UserError(problem)
+    return cast("T", value)
 
 
 def _plan(config: TrainConfig) -> RunDirectory:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 
 from torch import nn
@@ -18,20 +19,24 @@ from cpn.build import (
 from cpn.config.schema import OptimizerConfig, ScheduleConfig, TrainConfig
 from cpn.data.annotations import PersonAnnotations
 from cpn.data.sample import PoseBatch
-from cpn.engine.checkpoint import CheckpointStore, load_model_metadata
 from cpn.engine.distributed import DistributedContext, distributed_context
+from cpn.engine.model_file import load_model_metadata
 from cpn.engine.optim import LearningRateScheduler, build_optimizer, build_scheduler
 from cpn.engine.seeding import seed_everything
 from cpn.engine.settings import TrainerSettings
+from cpn.engine.state_store import StateStore
 from cpn.engine.task import TrainingTask
 from cpn.engine.tracking import NullTracker, create_tracker
-from cpn.engine.trainer import Progress, Trainer, steps_per_epoch
+from cpn.engine.trainer import Trainer, steps_per_epoch
+from cpn.engine.training_state import Progress
+from cpn.interruption import STOP
 from cpn.models.cpn import CascadedPyramidNetwork
 from cpn.models.statistics import model_statistics
 from cpn.tasks.datasets import read_split, training_batches
 from cpn.tasks.epoch_evaluation import EpochEvaluation
 from cpn.tasks.pictures import PictureLogger
 from cpn.tasks.run_directory import RunDirectory, make_run_directory, plan_run_directory
+from cpn.tasks.run_status import RunStatus, held_run
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +49,7 @@ def train(config: TrainConfig) -> dict[str, float]:
 
     Raises:
         UserError: data, run directory, weights or settings cannot be used.
+        Interrupted: the process was asked to stop; the run can be resumed.
     """
     engine = config.engine
     with distributed_context(engine.device, timeout_seconds=engine.timeout_seconds) as context:
@@ -62,12 +68,22 @@ def _train(config: TrainConfig, context: DistributedContext) -> dict[str, float]
     if context.is_main:
         logger.info("precision %s (%s)", trainer.precision.name, config.engine.precision)
     # Everything that can fail has been built: only now may an earlier run be deleted.
-    make_run_directory(config, context)
-    if directory.resume and trainer.restore():
-        tracker.message(f"resumed {directory.path} after epoch {trainer.progress.epoch}")
-    progress = trainer.fit()
+    with held_run(directory, context):
+        make_run_directory(config, context)
+        if directory.resume:
+            found = (
+                f"after {_place(trainer.progress)}" if trainer.restore() else "from its beginning"
+            )
+            tracker.message(f"resumed {directory.path} {found}")
+        status = RunStatus(directory.status, trainer.progress)
+        with status.told() if context.is_main else nullcontext():
+            progress = trainer.fit()
     tracker.message(_done(directory, progress))
     return read_metrics(load_model_metadata(directory.last_model))
+
+
+def _place(progress: Progress) -> str:
+    return f"step {progress.step} ({progress.epoch} epochs)"
 
 
 def _done(directory: RunDirectory, progress: Progress) -> str:
@@ -100,6 +116,7 @@ def _build_trainer(
         evaluate=evaluation,
         save_model=partial(_save_model, config, directory, people),
         on_epoch_end=PictureLogger(evaluation, tracker, context.is_main),
+        stop_requested=lambda: bool(STOP),
     )
     optimizer = optimizer_for(model, config.optimizer)
     per_epoch = steps_per_epoch(loader, config.engine.accumulate)
@@ -111,7 +128,7 @@ def _build_trainer(
         settings=_settings(config),
         context=context,
         tracker=tracker,
-        store=CheckpointStore(directory.checkpoints),
+        store=StateStore(directory.checkpoints),
     )
 
 
@@ -156,6 +173,8 @@ def _settings(config: TrainConfig) -> TrainerSettings:
         freeze_batch_norm=engine.freeze_batch_norm,
         log_every=engine.log_every,
         evaluate_every=engine.evaluate_every,
+        save_every_steps=engine.save_every_steps,
+        save_every_minutes=engine.save_every_minutes,
     )
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cpn.engine.checkpoint import CheckpointStore
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.optim import build_optimizer, build_scheduler
 from cpn.engine.seeding import seed_everything
 from cpn.engine.settings import TrainerSettings
+from cpn.engine.state_store import StateStore
 from cpn.engine.task import Network, TrainingTask
 from cpn.engine.tracking import NullTracker
 from cpn.engine.trainer import Trainer
@@ -57,14 +57,15 @@ class TinyLoader:
     world_size: int = 1
     length: int = 16
     epoch: int = field(default=0, init=False)
+    first_batch: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         generator = torch.Generator().manual_seed(5)
         self.images = torch.randn(self.length, 3, 6, 6, generator=generator)
         self.targets = torch.randn(self.length, 2, generator=generator)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        self.epoch, self.first_batch = epoch, first_batch
 
     def __len__(self) -> int:
         return self.length // self.global_batch
@@ -72,7 +73,7 @@ class TinyLoader:
     def __iter__(self) -> Iterator[TinyBatch]:
         order = torch.randperm(self.length, generator=torch.Generator().manual_seed(self.epoch))
         share = self.global_batch // self.world_size
-        for start in range(0, len(self) * self.global_batch, self.global_batch):
+        for start in range(0, len(self) * self.global_batch, self.global_batch)[self.first_batch :]:
             own = order[start + self.rank * share : start + (self.rank + 1) * share]
             yield TinyBatch(self.images[own], self.targets[own], own)
 
@@ -128,7 +129,7 @@ def tiny_run(
         settings=TrainerSettings(**({"epochs": 1, "log_every": 1} | settings)),
         context=context,
         tracker=tracker,
-        store=CheckpointStore(folder),
+        store=StateStore(folder),
     )
     return TinyRun(trainer, tracker.lines)
 

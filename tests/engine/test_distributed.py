@@ -56,7 +56,7 @@ def test_two_ranks_resume_exactly_and_agree(ranks: list[dict[str, Any]]) -> None
     for rank in (one, other):
         assert rank["equal"]
         assert rank["log_equal"]
-        assert rank["checkpoints"] == ["epoch_0003.ckpt", "epoch_0004.ckpt"]
+        assert rank["checkpoints"] == ["step_00000012.ckpt", "step_00000016.ckpt"]
     assert one["weights"] == other["weights"]
     assert one["buffers"] == other["buffers"]
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cpn.engine.tracking import NullTracker, Tracker, create_tracker, drop_lines_after
+from cpn.engine.tracking import NullTracker, Tracker, create_tracker
 
 VALUES = {"loss": 1.5, "refine": 0.5, "lr": 0.01, "grad_norm": 2.0, "images_per_second": 40.0}
 
@@ -20,13 +20,25 @@ def make_tracker(folder: Path, *, terminal: bool = False) -> tuple[Tracker, io.S
     return Tracker(folder, console=Console(file=text, force_terminal=terminal, width=120)), text
 
 
-def log_steps(folder: Path, first: int, last: int) -> None:
+def log_steps(
+    folder: Path,
+    first: int,
+    last: int,
+    *,
+    position: int | None = None,
+    evaluate_after: int | None = None,
+) -> int:
+    """Logs some steps, and an evaluation after one of them; returns the position after that."""
     tracker, _ = make_tracker(folder)
-    with tracker.session(step=first, total_steps=10):
+    with tracker.session(step=first, total_steps=10, position=position):
         for step in range(first + 1, last + 1):
             tracker.advance()
             tracker.train(epoch=0, step=step, values=VALUES | {"loss": float(step)})
-        tracker.evaluation(epoch=0, step=last, metrics={"AP": 0.5, "AR": float("nan")})
+            if step == (evaluate_after or last):
+                tracker.evaluation(epoch=0, step=step, metrics={"AP": 0.5, "AR": float("nan")})
+                position = tracker.position
+    assert position is not None
+    return position
 
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:
@@ -42,27 +54,23 @@ def test_metrics_file(tmp_path: Path) -> None:
 
 def test_resume_repeats_nothing(tmp_path: Path) -> None:
     """Logged up to step 5, resumed from the state of step 3."""
-    log_steps(tmp_path, 0, 5)
-    log_steps(tmp_path, 3, 7)
+    after_three = log_steps(tmp_path, 0, 5, evaluate_after=3)
+    log_steps(tmp_path, 3, 7, position=after_three)
     steps = [line["step"] for line in read_lines(tmp_path) if line["kind"] == "train"]
     assert steps == [1, 2, 3, 4, 5, 6, 7]
-    assert [line["step"] for line in read_lines(tmp_path) if line["kind"] == "eval"] == [7]
+    assert [line["step"] for line in read_lines(tmp_path) if line["kind"] == "eval"] == [3, 7]
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6, 7]
     assert [event.value for event in events.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6, 7]
-    assert [event.step for event in events.Scalars("eval/AP")] == [7]
+    assert [event.step for event in events.Scalars("eval/AP")] == [3, 7]
 
 
-def test_torn_last_line_is_dropped(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"step": 3}\n{"step": 2, "lo')
-    drop_lines_after(path, 2)
-    assert path.read_text() == '{"step": 1}\n'
-
-
-def test_fresh_run_has_nothing_to_drop(tmp_path: Path) -> None:
-    drop_lines_after(tmp_path / "metrics.jsonl", 0)
-    assert list(tmp_path.iterdir()) == []
+def test_a_run_that_starts_anew_drops_all(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2, "lo')
+    log_steps(tmp_path, 0, 1)
+    assert [(line["kind"], line["step"]) for line in read_lines(tmp_path)] == [
+        *(("train", 1), ("eval", 1)),
+    ]
 
 
 def test_pictures_open_in_tensorboard(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from torch.profiler import ProfilerActivity, profile
 from cpn.engine.late import LateReader
 from cpn.engine.optim import build_optimizer, build_scheduler
 from cpn.engine.trainer import NonFiniteError, in_groups, steps_per_epoch
+from cpn.engine.training_state import capture
 from cpn.errors import UserError
+from cpn.interruption import EvaluationStopped, Interrupted
 
 
 def assert_same(one: Any, other: Any) -> None:
@@ -31,6 +33,11 @@ def assert_same(one: Any, other: Any) -> None:
             assert_same(a, b)
     else:
         assert one == other
+
+
+def _state(run: Any) -> dict[str, Any]:
+    """All but where the log is, which has other lines in another process."""
+    return capture(run.trainer) | {"log_position": None}
 
 
 def noisy_evaluation(module: nn.Module, epoch: int) -> dict[str, float]:
@@ -61,12 +68,92 @@ def test_stop_and_resume_is_exact(make_run: Any, tmp_path: Path) -> None:
     assert second.trainer.progress.epoch == 2
     second.trainer.fit()
 
-    assert_same(second.trainer.state_dict(), whole.trainer.state_dict())
+    assert_same(_state(second), _state(whole))
     # the first part's last epoch is evaluated in both: evaluate_every is 1
     assert_same(first.lines + second.lines, whole.lines)
     assert len(whole.lines) == 4 * (2 + 1)
-    store = whole.trainer.store
-    assert_same(store.load(store.latest())["ema"], whole.trainer.ema.state_dict())
+    _, state = whole.trainer.store.load_newest()
+    assert_same(state["ema"], whole.trainer.ema.state_dict())
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 8])
+def test_stopped_at_any_step_and_resumed_is_exact(
+    make_run: Any, tmp_path: Path, stop_after: int
+) -> None:
+    """Within an epoch of four steps, at its end, and within a log window of three."""
+    options = {"dropout": 0.5, "ema_decay": 0.9, "epochs": 3, "log_every": 3}
+    whole = make_run(tmp_path / "whole", **options, hooks={"evaluate": noisy_evaluation})
+    whole.trainer.fit()
+    steps = iter(range(1, 100))
+    hooks = {
+        "evaluate": noisy_evaluation,
+        "stop_requested": lambda: next(steps) == stop_after,
+    }
+    first = make_run(tmp_path / "parts", **options, hooks=hooks)
+    with pytest.raises(Interrupted, match=rf"stopped as asked after step {stop_after}; its state"):
+        first.trainer.fit()
+    second = make_run(tmp_path / "parts", **options, hooks={"evaluate": noisy_evaluation})
+    assert second.trainer.restore()
+    assert second.trainer.progress.step == stop_after
+    second.trainer.fit()
+    assert_same(_state(second), _state(whole))
+    assert_same(first.lines + second.lines, whole.lines)
+
+
+def test_an_evaluation_that_is_stopped_is_repeated(make_run: Any, tmp_path: Path) -> None:
+    whole = make_run(tmp_path / "whole", epochs=2, hooks={"evaluate": noisy_evaluation})
+    whole.trainer.fit()
+
+    def stopped(module: nn.Module, epoch: int) -> dict[str, float]:
+        noisy_evaluation(module, epoch)
+        raise EvaluationStopped
+
+    first = make_run(tmp_path / "parts", epochs=2, hooks={"evaluate": stopped})
+    with pytest.raises(Interrupted, match=r"stopped as asked after step 4; its state"):
+        first.trainer.fit()
+    assert (first.trainer.progress.epoch, first.trainer.progress.closed) == (1, 0)
+    second = make_run(tmp_path / "parts", epochs=2, hooks={"evaluate": noisy_evaluation})
+    assert second.trainer.restore()
+    second.trainer.fit()
+    assert_same(_state(second), _state(whole))
+    assert_same(first.lines + second.lines, whole.lines)
+
+
+def _watch_saving(run: Any) -> list[int]:
+    """The steps whose states are saved from now on."""
+    saved: list[int] = []
+    save = run.trainer.store.save
+
+    def watched(step: int, state: Any) -> Path:
+        saved.append(step)
+        path: Path = save(step, state)
+        return path
+
+    run.trainer.store.save = watched
+    return saved
+
+
+def test_states_every_so_many_steps(make_run: Any) -> None:
+    run = make_run(epochs=2, save_every_steps=3)
+    saved = _watch_saving(run)
+    run.trainer.fit()
+    assert saved == [3, 4, 6, 8]
+
+
+def test_states_every_so_many_minutes(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes 40 seconds by this clock, so two make more than a minute."""
+    clock = [0.0]
+    monkeypatch.setattr("cpn.engine.trainer.time.monotonic", lambda: clock[0])
+    run = make_run(epochs=1, save_every_minutes=1)
+    saved, loss = _watch_saving(run), run.trainer.task.loss
+
+    def slow_loss(network: Any, batch: Any) -> Any:
+        clock[0] += 40
+        return loss(network, batch)
+
+    run.trainer.task = replace(run.trainer.task, loss=slow_loss)
+    run.trainer.fit()
+    assert saved == [2, 4, 4]  # due at the epoch's end: before its evaluation and after it
 
 
 def test_random_state_matters_in_the_resume_test(make_run: Any, tmp_path: Path) -> None:
@@ -83,9 +170,9 @@ def test_evaluation_does_not_shift_training(make_run: Any, tmp_path: Path) -> No
     with_evaluation.trainer.fit()
     without = make_run(tmp_path / "without", epochs=3, **(RUN | {"hooks": {}}))
     without.trainer.fit()
-    trained = with_evaluation.trainer.state_dict()
-    plain = without.trainer.state_dict()
-    for key in ("module", "optimizer", "ema", "random"):
+    trained = capture(with_evaluation.trainer)
+    plain = capture(without.trainer)
+    for key in ("module", "optimizer", "ema", "ranks"):
         assert_same(trained[key], plain[key])
 
 
@@ -237,7 +324,7 @@ def test_nonfinite_loss_stops_before_the_weights_change(make_run: Any, factor: f
     with pytest.raises(NonFiniteError, match=r"epoch 2, step 6: .*loss=(nan|inf), x=.*ids \[\d"):
         trainer.fit()
     assert trainer.progress.step == 5
-    assert [path.name for path in trainer.store.paths()] == ["epoch_0001.ckpt"]
+    assert [each.file for each in trainer.store.states()] == ["step_00000004.ckpt"]
     weights = ["0.weight", "0.bias", "5.weight"]
     for name in weights:
         assert torch.equal(trainer.module.state_dict()[name], calls[-1][name])
@@ -266,7 +353,7 @@ def test_late_readings_change_no_line_and_stop_before_anything_is_saved(
     broken.task = replace(broken.task, loss=failing)
     with pytest.raises(NonFiniteError, match=r"epoch 2, step 8: .*loss=nan.*ids \[\d"):
         broken.fit()
-    assert [path.name for path in broken.store.paths()] == ["epoch_0001.ckpt"]
+    assert [each.file for each in broken.store.states()] == ["step_00000004.ckpt"]
 
 
 def test_a_step_asks_nothing_of_the_device(make_run: Any) -> None:
@@ -319,7 +406,7 @@ def test_compiled_network_is_trained_and_the_plain_one_saved(
     trainer.fit()
     assert len(compiled) == 1
     assert trainer.tracker.lines[0]["loss"] != plain.tracker.lines[0]["loss"]
-    assert trainer.state_dict()["module"].keys() == plain.state_dict()["module"].keys()
+    assert capture(trainer)["module"].keys() == capture(plain)["module"].keys()
 
 
 def test_channels_last(make_run: Any) -> None:

@@ -24,7 +24,7 @@ def helpers(context: DistributedContext) -> dict[str, Any]:
         "gathered": context.all_gather_object({"rank": context.rank}),
         "broadcast": context.broadcast_object([context.rank]),
         "mean": context.reduce_mean(torch.tensor([context.rank, 1.0])).tolist(),
-        "any": [bool(context.any(torch.tensor(context.rank == r))) for r in (0, 1, 2)],
+        "any": context.any(torch.tensor([context.rank == r for r in (0, 1, 2)])).tolist(),
         "running_mean": layer.running_mean.tolist(),
     }
 
@@ -68,7 +68,7 @@ def resumed(context: DistributedContext, folder: Path) -> dict[str, Any]:
         "log_equal": whole.lines[8:] == second.lines,
         "weights": digest(states[1]),
         "buffers": digest(dict(second.trainer.module.named_buffers())),
-        "checkpoints": [path.name for path in second.trainer.store.paths()],
+        "checkpoints": [each.file for each in second.trainer.store.states()],
     }
 
 
@@ -88,7 +88,7 @@ def diverged(context: DistributedContext, folder: Path) -> dict[str, Any]:
     try:
         run.trainer.fit()
     except NonFiniteError as error:
-        return {"message": str(error), "checkpoints": len(run.trainer.store.paths())}
+        return {"message": str(error), "checkpoints": len(run.trainer.store.states())}
     return {"message": "no error"}
 
 

@@ -14,9 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cpn.build import load_model_with_metadata
 from cpn.config.schema import TrainConfig
-from cpn.engine.checkpoint import save_model_file
 from cpn.engine.distributed import DistributedContext
-from cpn.engine.trainer import Progress
+from cpn.engine.model_file import save_model_file
+from cpn.engine.training_state import Progress
 from cpn.errors import UserError
 from cpn.evaluation import COCO_METRICS
 from cpn.skeleton import COCO_17
@@ -187,13 +187,12 @@ def test_what_the_disk_refuses_reaches_every_rank(
     class Context(DistributedContext):
         def broadcast_object(self, value: Any) -> Any:
             sent.append(value)
-            return value if self.is_main else message
+            return value if self.is_main else (None, message)
 
     message = f"{tmp_path}/runs/tiny: Permission denied"
     with pytest.raises(UserError, match=f"^{message}$"):
         make_run_directory(tiny_config("run.if_exists=overwrite"), Context())
-    assert sent == [message]  # and to the other ranks
-    # Another rank has nothing but that text.
+    assert sent == [(None, message)]  # and to the other ranks
     with pytest.raises(UserError, match=f"^{message}$"):
         make_run_directory(tiny_config(), Context(rank=1, world_size=2))
 
