@@ -7,7 +7,7 @@ RUN := runs/demo
 DATA := data/synthetic
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint chaos clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -41,6 +41,11 @@ lint: $(STAMP) ## ruff and mypy
 
 test: lint ## lint, types and all tests
 	$(BIN)/python -m pytest --numprocesses=2
+
+chaos: $(STAMP) ## kill training runs 50 times at random, ranks under torchrun, a host: compare results
+	$(BIN)/python tests/two_hosts.py --kills 2
+	$(BIN)/python tests/elastic.py --restarts 5
+	$(BIN)/python tests/chaos.py --kills 50
 
 clean: ## remove .venv and caches; runs/ and data/ stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
