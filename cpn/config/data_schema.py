@@ -33,7 +33,7 @@ class DataConfig(Strict):
     cache_copies: str = Field(
         "data/shards", min_length=1, description="where shards from an address are kept"
     )
-    cache_gib: Positive = Field(50, description="what the kept shards may occupy")
+    cache_gib: Positive = Field(50, description="what the kept shards of a cache may occupy")
     cache_window: PositiveInt | None = Field(
         None, description="shuffle within N shards at a time; null: within all"
     )

@@ -311,5 +311,5 @@ class PrepareDataConfig(TrainConfig):
     encoding: Literal["raw", "jpeg"] = Field(
         description="raw: pixels, fastest; jpeg: a fifth to an eighth of the size"
     )
-    jpeg_quality: int = Field(ge=50, le=100)
-    people_per_shard: PositiveInt
+    jpeg_quality: int = Field(ge=50, le=100, description="of encoding=jpeg")
+    people_per_shard: PositiveInt = Field(description="files are written and fetched as a whole")

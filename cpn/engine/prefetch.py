@@ -1,6 +1,7 @@
 """Batches on the device: on a GPU the next one is copied while the present one is computed."""
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 import torch
 
@@ -26,7 +27,7 @@ def _copied_ahead(batches: Iterable[BatchT], device: torch.device) -> Iterator[B
     The copy waits for the step k - 1, whose batch may have left its memory to this one, and the
     step k for the copy before this one; so step k and copy k + 1 run at the same time.
     """
-    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    copies = _copy_stream(device)
     ready: tuple[BatchT, torch.cuda.Event] | None = None
     for batch in batches:
         copies.wait_stream(torch.cuda.current_stream(device))
@@ -37,6 +38,12 @@ def _copied_ahead(batches: Iterable[BatchT], device: torch.device) -> Iterator[B
         ready = copied
     if ready is not None:
         yield _awaited(ready, device)
+
+
+@cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all epochs: torch keeps a pool of memory for every stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _awaited(ready: tuple[BatchT, torch.cuda.Event], device: torch.device) -> BatchT:

@@ -13,7 +13,13 @@ from cpn.data.annotations import (
 )
 from cpn.data.augmentation import Augmentation
 from cpn.data.crop_cache import CropCache, LocalCopies, open_cache
-from cpn.data.loaders import PoseLoader, ShardWindow, eval_loader, train_loader
+from cpn.data.loaders import (
+    PREFETCHED_BATCHES,
+    PoseLoader,
+    ShardWindow,
+    eval_loader,
+    train_loader,
+)
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.transforms import PersonTransform
 from cpn.engine.distributed import DistributedContext
@@ -149,7 +155,13 @@ def _open_cache(
     address: str, people: PersonAnnotations, config: TrainConfig, transform: PersonTransform
 ) -> CropCache:
     data = config.data
-    copies = LocalCopies(Path(data.cache_copies), data.cache_gib, data.cache_window)
+    batch = config.engine.batch_size // config.engine.accumulate
+    copies = LocalCopies(
+        Path(data.cache_copies),
+        data.cache_gib,
+        data.cache_window,
+        samples_ahead=(PREFETCHED_BATCHES + 1) * data.workers * batch,
+    )
     return open_cache(
         address, people.instances, transform.crop, rule=crop_rule(config), copies=copies
     )

@@ -115,7 +115,7 @@ def test_a_window_reads_from_an_address(
     found = _batches(tiny_config(*address, "data.cache_window=1"))
     assert {int(n) for batch in found for n in batch.instance_ids} == people
     assert len(list((tmp_path / "copies").glob("*/*.tar"))) == 3
-    with pytest.raises(UserError, match=r"data\.cache_gib=.* set data\.cache_window to 1 or less"):
+    with pytest.raises(UserError, match=r"data\.cache_gib=.* set data\.cache_window to 2 or less"):
         _batches(tiny_config(*address))
 
 
@@ -205,5 +205,5 @@ def test_a_window_needs_a_cache(tiny_config: MakeConfig) -> None:
 
 
 def test_a_missing_cache_is_told(tiny_config: MakeConfig, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.cache=.*/cache: no crop cache, there is none"):
+    with pytest.raises(UserError, match=r"data\.cache=.*/cache: no crop cache, there is no such"):
         _batches(tiny_config(f"data.cache={tmp_path / 'cache'}"))

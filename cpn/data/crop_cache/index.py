@@ -11,7 +11,7 @@ import safetensors
 import safetensors.numpy
 import xxhash
 
-from cpn.data.crop_cache.regions import IntArray, Regions
+from cpn.data.crop_cache.regions import IntArray
 from cpn.data.persons import PersonInstances
 from cpn.errors import UserError
 
@@ -35,7 +35,7 @@ class Shard(NamedTuple):
         sha256: of its content, hexadecimal.
     """
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^shard-\d{5,}\.tar$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^shard-[0-9]{5,}\.tar\Z")]
     size: Annotated[int, msgspec.Meta(gt=0)]
     sha256: str
 
@@ -72,11 +72,6 @@ class CacheIndex:
     length: IntArray
     checksum: npt.NDArray[np.uint64]
 
-    @property
-    def regions(self) -> Regions:
-        """The parts of the photos."""
-        return Regions(self.corners, self.halvings)
-
     def to_bytes(self) -> bytes:
         """The index as a file; equal ones give equal bytes."""
         header = _Header(
@@ -107,7 +102,7 @@ class CacheIndex:
                 f"{source}: no index of a crop cache that this version reads ({FORMAT}, found "
                 f"{found!r}); make the cache again with scripts/prepare_data.py"
             )
-        if not _belong_together(arrays, num_shards=len(header.shards)):
+        if not _belong_together(arrays, header.shards):
             raise UserError(f"{source}: a damaged index of a crop cache; make or copy it again")
         return cls(header.encoding, header.jpeg_quality, header.rule, header.shards, **arrays)
 
@@ -135,17 +130,24 @@ class CacheIndex:
         return {name: getattr(self, name) for name in ARRAY_KINDS}
 
 
-def _belong_together(arrays: Mapping[str, npt.NDArray[Any]], *, num_shards: int) -> bool:
-    """Whether they are the arrays of an index: all of them, of one length, in known shards."""
-    if arrays.keys() != ARRAY_KINDS.keys():
+def _belong_together(arrays: Mapping[str, npt.NDArray[Any]], shards: Sequence[Shard]) -> bool:
+    """Whether they are the arrays of an index: all of them, of one length, of files in shards."""
+    if arrays.keys() != ARRAY_KINDS.keys() or len({shard.name for shard in shards}) != len(shards):
         return False
     count = len(arrays["shard"])
-    shapes = all(
-        array.dtype == ARRAY_KINDS[name]
-        and array.shape == ((count, 4) if name == "corners" else (count,))
+    shapes = {name: (count, 4) if name == "corners" else (count,) for name in arrays}
+    if not count or any(
+        array.dtype != ARRAY_KINDS[name] or array.shape != shapes[name]
         for name, array in arrays.items()
-    )
-    return shapes and bool(((arrays["shard"] >= 0) & (arrays["shard"] < num_shards)).all())
+    ):
+        return False
+    shard, offset, length = (arrays[name] for name in ("shard", "offset", "length"))
+    if shard.min() < 0 or shard.max() >= len(shards):
+        return False
+    sizes, corners = np.array([each.size for each in shards])[shard], arrays["corners"]
+    inside = (offset >= 0) & (length > 0) & (length <= sizes) & (offset <= sizes - length)
+    extents = (corners[:, :2] >= 0).all() and (corners[:, :2] < corners[:, 2:]).all()
+    return bool(inside.all() and extents and (arrays["halvings"] >= 0).all())
 
 
 class _Format(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import simplejpeg
 import xxhash
 
 from cpn.data.crop_cache.index import INDEX_NAME, CacheIndex, Rule, Shard, photo_numbers
-from cpn.data.crop_cache.regions import IntArray, Regions, shown_regions
+from cpn.data.crop_cache.regions import IntArray, shown_regions
 from cpn.data.crop_cache.storage import (
     LocalCopies,
     LocalShards,
@@ -29,6 +29,7 @@ from cpn.geometry.crop import Placement
 logger = logging.getLogger(__name__)
 
 PREPARE = "python scripts/prepare_data.py"
+ANOTHER = f"{PREPARE} out=... with this run's other options makes another cache"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class CropCache:
         number = self.index.annotation_ids[row]
         return UserError(
             f"{self.shards.where(shard)}: the piece of annotation {number} is damaged (its checksum"
-            f" differs); {PREPARE} with the cache's folder as out=... makes damaged shards again"
+            f" differs); {PREPARE} as it was called makes damaged shards again"
         )
 
 
@@ -121,37 +122,40 @@ def open_cache(
     Raises:
         UserError: there is no complete cache, or it lacks persons, or parts of their photos.
     """
-    index = _read_index(address)
+    content = _read_index(address)
+    index = CacheIndex.from_bytes(content, source=f"{address.rstrip('/')}/{INDEX_NAME}")
     rows = _find(index, persons, address)
     needed = shown_regions(persons, crop)
-    stored = Regions(index.corners[rows], index.halvings[rows])
-    lacking = needed.missing_in(stored)
+    lacking = needed.missing_in(index.corners[rows], index.halvings[rows])
     if lacking.any():
         ids = persons.annotation_ids[lacking].tolist()
         raise UserError(
             f"data.cache={address} holds too little of the photos of {_of(ids, persons)}: "
-            f"{_difference(index.rule, rule)}; {PREPARE} makes another cache (out=...)"
+            f"{_difference(index.rule, rule)}; {ANOTHER}"
         )
     if is_remote(address):
-        name = xxhash.xxh3_64_hexdigest(index.to_bytes())
-        return CropCache(index, rows, RemoteShards(address, index.shards, copies, name=name))
+        name, people = xxhash.xxh3_64_hexdigest(content), len(index.shard)
+        shards = RemoteShards(address, index.shards, copies, people=people, name=name)
+        logger.info("%s: %d pieces in %d shards", address, people, len(index.shards))
+        return CropCache(index, rows, shards)
     _check_files(Path(address), index)
     return CropCache(index, rows, LocalShards(Path(address)))
 
 
-def _read_index(address: str) -> CacheIndex:
+def _read_index(address: str) -> bytes:
     if is_remote(address):
-        content = read_index_file(address)
-    else:
-        path = Path(address) / INDEX_NAME
-        if not path.is_file():
-            there = len(list(Path(address).glob("shard-*.tar")))
-            state = f"it is not finished ({there} shards so far)" if there else "there is none"
-            raise UserError(
-                f"data.cache={address}: no crop cache, {state}; {PREPARE} out={address} makes it"
-            )
-        content = path.read_bytes()
-    return CacheIndex.from_bytes(content, source=f"{address.rstrip('/')}/{INDEX_NAME}")
+        return read_index_file(address)
+    folder = Path(address)
+    if not (folder / INDEX_NAME).is_file():
+        there = len(list(folder.glob("shard-*.tar")))
+        state = f"it is not finished ({there} shards so far)" if there else "there is none"
+        if not folder.is_dir():
+            state = "it is no folder" if folder.exists() else "there is no such folder"
+        raise UserError(
+            f"data.cache={address}: no crop cache, {state}; {PREPARE} out={address} with this "
+            "run's other options makes it"
+        )
+    return (folder / INDEX_NAME).read_bytes()
 
 
 def _find(index: CacheIndex, persons: PersonInstances, address: str) -> IntArray:
@@ -170,7 +174,7 @@ def _find(index: CacheIndex, persons: PersonInstances, address: str) -> IntArray
             ids = persons.annotation_ids[wrong].tolist()
             raise UserError(
                 f"data.cache={address} {reason} {_of(ids, persons)}: it belongs to another "
-                f"annotation file; {PREPARE} makes another cache (out=...)"
+                f"annotation file, or was made with a smaller data.train.limit; {ANOTHER}"
             )
     return np.asarray(rows, dtype=np.int64)
 
@@ -194,5 +198,8 @@ def _check_files(folder: Path, index: CacheIndex) -> None:
         path = folder / shard.name
         if not path.is_file() or path.stat().st_size != shard.size:
             state = "cut off or changed" if path.is_file() else "missing"
-            raise UserError(f"{path}: this shard of the crop cache is {state}; {PREPARE} mends it")
+            raise UserError(
+                f"{path}: this shard of the crop cache is {state}; {PREPARE} as it was called "
+                "mends it"
+            )
     logger.info("%s: %d pieces in %d shards", folder, len(index.shard), len(index.shards))

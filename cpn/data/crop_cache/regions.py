@@ -1,7 +1,7 @@
 """Which part of the photo a person's crops can show, whatever the augmentation draws."""
 
 import math
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,16 +27,27 @@ class Regions(NamedTuple):
     Attributes:
         corners: (N, 4) int64 x0, y0, x1, y1 of the photo's pixels, edge frame, inside the photo.
         halvings: (N,) int64: how often `warp_crop` halves the photo for every one of the crops.
+        steps: (N,) int64: the left and upper edges are multiples of it.
     """
 
     corners: IntArray
     halvings: IntArray
+    steps: IntArray
 
-    def missing_in(self, stored: Self) -> npt.NDArray[np.bool_]:
-        """(N,) whether a crop may show what the stored parts lack, in extent or in detail."""
-        low, high = stored.corners[:, :2], stored.corners[:, 2:]
+    def missing_in(self, corners: IntArray, halvings: IntArray) -> npt.NDArray[np.bool_]:
+        """Whether crops may show what stored parts of the photos lack.
+
+        Args:
+            corners: (N, 4) of the stored parts.
+            halvings: (N,) of the stored parts.
+
+        Returns:
+            (N,): they lack extent, or detail, or begin where halving would mix other pixels.
+        """
+        low, high = corners[:, :2], corners[:, 2:]
         outside = (self.corners[:, :2] < low) | (self.corners[:, 2:] > high)
-        return np.asarray(outside.any(axis=1) | (stored.halvings > self.halvings))
+        beside_grid = low % self.steps[:, None] != 0
+        return np.asarray((outside | beside_grid).any(axis=1) | (halvings > self.halvings))
 
 
 def shown_regions(persons: PersonInstances, crop: PersonCrop, *, margin: int = MARGIN) -> Regions:
@@ -65,14 +76,15 @@ def shown_regions(persons: PersonInstances, crop: PersonCrop, *, margin: int = M
     zooms = crop.input_hw[1] / sizes[..., 0]
     widest = np.min(zooms / largest, axis=0, where=possible, initial=np.inf)
     tightest = np.max(zooms / smallest, axis=0, where=possible, initial=0.0)
-    pixels = 2 ** _halvings(widest, ROUNDING)
-    room = margin * pixels[:, None]
-    step = np.maximum(GRID, pixels)[:, None]
-    corners = _on_grid(low - room, high + room, step, persons.image_sizes_hw[:, ::-1])
+    # What is stored with a larger margin, for smaller crops, lies on the grid that they need.
+    pixels = 2 ** _halvings(widest, ROUNDING) * (margin // MARGIN)
+    steps = np.maximum(GRID, pixels)
+    room = MARGIN * pixels[:, None]
+    corners = _on_grid(low - room, high + room, steps[:, None], persons.image_sizes_hw[:, ::-1])
     sides = (corners[:, 2:] - corners[:, :2]).min(axis=1)
     # At least a pixel is left of what is halved, as of a person beside the photo.
     halvings = np.minimum(_halvings(tightest, -ROUNDING), np.log2(sides).astype(np.int64))
-    return Regions(corners, halvings)
+    return Regions(corners, halvings, steps)
 
 
 def grow_boxes(

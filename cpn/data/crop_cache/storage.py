@@ -1,12 +1,15 @@
 """Where shards are read from: a folder, or any address of fsspec through bounded local copies."""
 
+import errno
 import hashlib
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import fsspec
 from filelock import FileLock, Timeout
@@ -16,12 +19,11 @@ from cpn.data.crop_cache.index import INDEX_NAME, Shard
 from cpn.errors import UserError, os_error_text
 
 GIBIBYTE = 1 << 30
-# What fsspec and its file systems raise for what a person can mend: a missing file or package, an
-# unknown protocol, a refused connection.
-REMOTE_ERRORS = (OSError, ValueError, ImportError)
 UNFINISHED = ".part"
-SPARE_SHARDS = 2  # beside the window: the one that comes next, and the one that just went
 SECONDS_BETWEEN_LOOKS = 0.05
+TRIES = 3
+SECONDS_BETWEEN_TRIES = 2.0
+LOCAL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class LocalCopies(NamedTuple):
@@ -31,11 +33,13 @@ class LocalCopies(NamedTuple):
         folder: for the copies of any number of caches.
         limit_gib: what those of one cache may occupy.
         window: how many shards are read in turn at a time, see `ShardWindow`; None: all of them.
+        samples_ahead: how many samples the readers of this machine are apart, at most.
     """
 
     folder: Path = Path("data/shards")
     limit_gib: float = 50
     window: int | None = None
+    samples_ahead: int = 0
 
 
 class ShardReader(Protocol):
@@ -94,6 +98,7 @@ class RemoteShards:
     Args:
         address: of the cache, such as s3://bucket/crops.
         shards: all of it.
+        people: how many are in them.
         copies: where the copies go.
         name: a folder name for this cache's, unlike any other cache's.
 
@@ -102,13 +107,13 @@ class RemoteShards:
     """
 
     def __init__(
-        self, address: str, shards: Sequence[Shard], copies: LocalCopies, *, name: str
+        self, address: str, shards: Sequence[Shard], copies: LocalCopies, *, people: int, name: str
     ) -> None:
         self._address = address.rstrip("/")
         self._sizes = {shard.name: shard.size for shard in shards}
         self._copies = copies.folder / name
         self._limit = int(copies.limit_gib * GIBIBYTE)
-        _check_limit(address, list(self._sizes.values()), self._limit, copies.window)
+        _check_limit(address, list(self._sizes.values()), copies, people=people)
         self._copies.mkdir(parents=True, exist_ok=True)
 
     def read(self, shard: Shard, offset: int, length: int) -> bytes:
@@ -139,10 +144,7 @@ class RemoteShards:
                     return _read_part(path, offset, length)
             self._make_room(shard, unfinished)
             try:
-                with _explained(self.where(shard)):
-                    file_system, inner = url_to_fs(self.where(shard))
-                    file_system.get_file(inner, str(unfinished))
-                _compare(unfinished, shard, self.where(shard))
+                self._copy(shard, unfinished)
                 content = _read_part(unfinished, offset, length)
                 with self._alone():
                     unfinished.replace(path)
@@ -150,6 +152,21 @@ class RemoteShards:
                 with self._alone():
                     unfinished.unlink(missing_ok=True)
             return content
+
+    def _copy(self, shard: Shard, unfinished: Path) -> None:
+        """Networks break off: what fails is tried again."""
+        for last in [False] * (TRIES - 1) + [True]:
+            try:
+                with _explained(self.where(shard), copies=self._copies):
+                    file_system, inner = url_to_fs(self.where(shard))
+                    file_system.get_file(inner, str(unfinished))
+                _compare(unfinished, shard, self.where(shard))
+            except UserError:
+                if last:
+                    raise
+                time.sleep(SECONDS_BETWEEN_TRIES)
+            else:
+                return
 
     def _alone(self) -> FileLock:
         """Held by whoever changes the folder's list of files, or goes by it."""
@@ -192,18 +209,28 @@ class RemoteShards:
         return unfinished.with_suffix(".lock")
 
 
-def _check_limit(address: str, sizes: list[int], limit: int, window: int | None) -> None:
-    largest = max(sizes)
-    in_use = len(sizes) if window is None else min(len(sizes), window + SPARE_SHARDS)
-    if sum(sorted(sizes)[-in_use:]) <= limit:
+def _check_limit(address: str, sizes: list[int], copies: LocalCopies, *, people: int) -> None:
+    """There must be room for the window, and for what readers that are ahead begin."""
+    sizes = sorted(sizes, reverse=True)
+    limit, ahead = int(copies.limit_gib * GIBIBYTE), 1
+    if copies.samples_ahead:
+        ahead += math.ceil(copies.samples_ahead * len(sizes) / people)
+    in_use = len(sizes) if copies.window is None else min(len(sizes), copies.window + ahead)
+    if sum(sizes[:in_use]) <= limit:
         return
-    most = limit // largest - SPARE_SHARDS
-    way_out = f"set data.cache_window to {most} or less, or" if most > 0 else "set"
+    fitting = sum(total <= limit for total in accumulate(sizes)) - ahead
+    window = f"data.cache_window to {fitting} or less, or " if fitting > 0 else ""
     raise UserError(
-        f"data.cache_gib={limit / GIBIBYTE:g} is too little for {in_use} of the {len(sizes)} shards"
-        f" of {address}, {sum(sizes) / GIBIBYTE:.3g} GiB in all: {way_out} data.cache_gib to at "
-        f"least {(SPARE_SHARDS + 1) * largest / GIBIBYTE:.2g}"
+        f"data.cache_gib={copies.limit_gib:g} is too little for {in_use} of the {len(sizes)} shards"
+        f" of {address}, {ahead} of them because loaders run ahead: set {window}data.cache_gib to "
+        f"at least {_gib_rounded_up(sum(sizes[:in_use]))}"
     )
+
+
+def _gib_rounded_up(size: int) -> str:
+    """With three digits, so that the figure as it is shown suffices."""
+    exponent = math.floor(math.log10(size / GIBIBYTE)) - 2
+    return f"{math.ceil(size / GIBIBYTE / 10.0**exponent) * 10.0**exponent:.3g}"
 
 
 def is_remote(address: str) -> bool:
@@ -249,8 +276,12 @@ def _compare(path: Path, shard: Shard, where: str) -> None:
 
 
 @contextmanager
-def _explained(where: str) -> Iterator[Any]:
+def _explained(where: str, *, copies: Path | None = None) -> Iterator[None]:
+    """Says what a file system behind fsspec raised; each has exceptions of its own."""
     try:
         yield
-    except REMOTE_ERRORS as error:
-        raise UserError(f"{where}: cannot be read: {error}") from error
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.errno in LOCAL_ERRORS:
+            raise UserError(f"{copies}: no copy of {where} can be written: {text}") from error
+        raise UserError(f"{where}: cannot be read: {text}") from error

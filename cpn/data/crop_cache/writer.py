@@ -6,6 +6,7 @@ import logging
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -34,6 +35,7 @@ from cpn.data.persons import PersonInstances
 from cpn.data.transforms import PersonCrop
 from cpn.errors import UserError
 from cpn.geometry.crop import halve_image
+from cpn.interruption import die_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +156,7 @@ def _plan(
     tasks = []
     for number, start in enumerate(range(0, len(persons), settings.people_per_shard)):
         part = slice(start, start + settings.people_per_shard)
-        own = Regions(regions.corners[part], regions.halvings[part])
+        own = Regions(*(values[part] for values in regions))
         tasks.append(_ShardTask(f"shard-{number:05d}.tar", folder, persons[part], own, settings))
     return tasks
 
@@ -200,7 +202,7 @@ def _is_whole(folder: Path, shard: Shard) -> bool:
 
 
 def _is_of(part: CacheIndex, task: _ShardTask) -> bool:
-    wanted = (*task.regions, task.persons.annotation_ids, photo_numbers(task.persons))
+    wanted = (*task.regions[:2], task.persons.annotation_ids, photo_numbers(task.persons))
     found = (part.corners, part.halvings, part.annotation_ids, part.photos)
     same = all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
     settings = task.settings
@@ -214,9 +216,16 @@ def _made(tasks: list[_ShardTask], workers: int) -> Iterator[CacheIndex]:
         yield from map(_make_shard, tasks)
         return
     # Forked processes would hang on what torch's or OpenCV's threads held at that moment.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=die_with_parent
+    ) as pool:
         try:
             yield from pool.map(_make_shard, tasks)
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that wrote a shard was killed, probably because memory ran out: choose "
+                "fewer data.workers or people_per_shard; what is finished stays"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 

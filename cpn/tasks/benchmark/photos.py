@@ -26,7 +26,8 @@ QUALITY = 95
 def people_to_measure(config: BenchmarkConfig) -> Iterator[PersonAnnotations]:
     """The training people of `data`, or generated ones in a folder that is deleted afterwards."""
     if config.photos == "data":
-        yield read_split(config.data, config.data.train, for_training=True)
+        photos = config.data.model_copy(update={"cache": None})
+        yield read_split(photos, photos.train, for_training=True)
         return
     with tempfile.TemporaryDirectory(prefix="cpn-benchmark-") as folder:
         summary = generate_dataset(

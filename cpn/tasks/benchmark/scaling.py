@@ -23,6 +23,7 @@ from cpn.tasks.benchmark.step import Way, random_batch, training_step
 
 WORLD_SIZES = (1, 2, 4)
 STEPS_PER_ROUND = 2
+TIMEOUT_SECONDS = 120.0
 WITH, WITHOUT = "step with exchange", "step without"
 
 
@@ -90,7 +91,7 @@ def _run_rank(task: RankTask, rank: int) -> Timings:
         _environment(task.world_size, rank),
         distributed_context(
             config.engine.device,
-            timeout_seconds=config.engine.timeout_seconds,
+            timeout_seconds=TIMEOUT_SECONDS,
             init_method=task.rendezvous.as_uri(),
         ) as context,
     ):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -39,7 +39,7 @@ class Way:
 def benchmark_step(config: BenchmarkConfig) -> Report:
     """Times forward passes and training steps of random weights on random crops.
 
-    The goals are those of `engine.precision`.
+    The goals are those of the config's own precision, compiled if it is.
     """
     device = select_device(config.engine.device)
     ways = _ways(config, device)
@@ -55,7 +55,7 @@ def benchmark_step(config: BenchmarkConfig) -> Report:
         "network": model_statistics(model, size).summary(),
     }
     report = Report("step", settings)
-    own = Precision(config.engine.precision, device).name
+    own = _name(Precision(config.engine.precision, device).name, compiled=config.engine.compile)
     steps = {name: training_step(config, way, batch) for name, way in ways.items()}
     forwards = {name: forward_pass(config, way, batch) for name, way in ways.items()}
     for what, cases, goal in (("train step", steps, 0.80), ("forward", forwards, 0.68)):
@@ -72,19 +72,18 @@ def benchmark_step(config: BenchmarkConfig) -> Report:
 
 
 def _ways(config: BenchmarkConfig, device: torch.device) -> dict[str, Way]:
-    ways = {
-        PUBLISHED: Way("published", torch.contiguous_format, "fp32"),
-        "fp32": Way("coarse_first", torch.channels_last, "fp32"),
-    }
-    if computes_bf16(device):
-        ways["bf16"] = Way("coarse_first", torch.channels_last, "bf16")
-    if config.engine.compile:
-        ways |= {
-            f"{name}, compiled": replace(way, compiled=True)
-            for name, way in ways.items()
-            if name != PUBLISHED
-        }
+    own = Precision(config.engine.precision, device).name
+    precisions = dict.fromkeys(["fp32", *(["bf16"] if computes_bf16(device) else []), own])
+    ways = {PUBLISHED: Way("published", torch.contiguous_format, "fp32")}
+    for compiled in [False, True] if config.engine.compile else [False]:
+        for precision in precisions:
+            way = Way("coarse_first", torch.channels_last, precision, compiled)
+            ways[_name(precision, compiled=compiled)] = way
     return ways
+
+
+def _name(precision: str, *, compiled: bool) -> str:
+    return f"{precision}, compiled" if compiled else precision
 
 
 def random_batch(config: BenchmarkConfig, device: torch.device) -> PoseBatch:

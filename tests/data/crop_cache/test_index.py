@@ -20,7 +20,7 @@ def _index(*names: str, first: int = 1) -> CacheIndex:
         encoding="raw",
         jpeg_quality=None,
         rule={"input.height": 64, "augment.scale_range": [0.7, 1.35]},
-        shards=[Shard(name, 1000, "ab" * 32) for name in names],
+        shards=[Shard(name, 10_000, "ab" * 32) for name in names],
         annotation_ids=ids,
         photos=-10 * ids,
         corners=ids[:, None] * np.array([0, 0, 16, 32]),
@@ -46,8 +46,8 @@ def test_an_index_survives_its_file() -> None:
     again = CacheIndex.from_bytes(content, source="x")
     _assert_equal(again, index)
     assert again.to_bytes() == content
-    assert again.regions.corners[1].tolist() == [0, 0, 32, 64]
-    assert again.regions.halvings.tolist() == [1, 2, 0, 1]
+    assert again.corners[1].tolist() == [0, 0, 32, 64]
+    assert again.halvings.tolist() == [1, 2, 0, 1]
 
 
 def test_indices_are_joined_and_taken_apart() -> None:
@@ -108,6 +108,12 @@ def test_missing_arrays_are_refused(name: str) -> None:
         {"halvings": np.zeros(4, np.int32)},
         {"shard": np.array([0, 0, 1, 2])},
         {"shard": np.array([0, 0, 1, -1])},
+        {"offset": np.array([512, 512, 512, -1])},
+        {"length": np.array([100, 100, 100, 0])},
+        {"length": np.array([100, 100, 100, 2**62])},
+        {"halvings": np.array([0, 0, 0, -1])},
+        {"corners": np.array([[0, 0, 1, 1]] * 3 + [[0, 0, 0, 1]])},
+        {"shards": [Shard("shard-00000.tar", 1000, "ab" * 32)] * 2},
     ],
 )
 def test_arrays_that_do_not_belong_together_are_refused(changes: dict[str, Any]) -> None:
@@ -120,7 +126,14 @@ def test_arrays_that_do_not_belong_together_are_refused(changes: dict[str, Any])
 
 @pytest.mark.parametrize(
     "name",
-    ["../x.tar", "/etc/shard-00000.tar", "../shard-00000.tar", "shard-00000.tar/..", "shard-0.tar"],
+    [
+        "../x.tar",
+        "/etc/shard-00000.tar",
+        "../shard-00000.tar",
+        "shard-00000.tar/..",
+        "shard-0.tar",
+        "shard-00000.tar\n",
+    ],
 )
 def test_shards_stay_in_their_folder(name: str) -> None:
     message = r"x: no index of a crop cache: .*`\$\.shards\[0\]\[0\]`"

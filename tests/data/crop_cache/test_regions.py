@@ -177,7 +177,7 @@ def test_no_draw_shows_more_than_the_region(
 
 
 def test_regions_are_missing_what_others_have() -> None:
-    stored = Regions(np.tile([16, 16, 48, 64], (7, 1)), np.full(7, 1))
+    stored = np.tile([16, 16, 48, 64], (8, 1))
     corners = np.array(
         [
             [16, 16, 48, 64],
@@ -187,7 +187,10 @@ def test_regions_are_missing_what_others_have() -> None:
             [16, 16, 49, 64],
             [16, 16, 48, 65],
             [16, 16, 48, 64],
+            [32, 32, 40, 48],
         ]
     )
-    needed = Regions(corners, np.array([1, 2, 1, 1, 1, 1, 0]))
-    assert needed.missing_in(stored).tolist() == [False, False, True, True, True, True, True]
+    steps = np.array([16, 16, 16, 16, 16, 16, 16, 32])  # the last halves from multiples of 32 on
+    needed = Regions(corners, np.array([1, 2, 1, 1, 1, 1, 0, 1]), steps)
+    missing = needed.missing_in(stored, np.full(8, 1))
+    assert missing.tolist() == [False, False, True, True, True, True, True, True]

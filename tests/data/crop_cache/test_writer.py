@@ -3,6 +3,7 @@ import logging
 import os
 import tarfile
 from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,26 @@ def test_processes_change_nothing(crowd: PersonInstances, tmp_path: Path) -> Non
     assert files_of(tmp_path / "alone") == files_of(tmp_path / "many")
 
 
-def _threads(workers: int, *, mp_context: object) -> Executor:
+def _threads(workers: int, *, mp_context: object, initializer: object) -> Executor:
     """Instead of processes, which take seconds to start."""
     return ThreadPoolExecutor(workers)
+
+
+class _Dying(ThreadPoolExecutor):
+    """A pool whose process the system has killed."""
+
+    def map(self, *_: Any, **__: Any) -> Any:
+        raise BrokenProcessPool
+
+
+def test_a_killed_process_is_explained(
+    crowd: PersonInstances, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "cpn.data.crop_cache.writer.ProcessPoolExecutor", lambda workers, **_: _Dying(workers)
+    )
+    with pytest.raises(UserError, match=r"was killed, probably .* fewer data\.workers or people_"):
+        write_cache(tmp_path / "cache", crowd, _crop(), settings(), workers=1)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
