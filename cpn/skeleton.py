@@ -148,21 +148,32 @@ def skeleton_from_category(
         raise UserError(f"{source}: {error}; {hint}") from error
 
 
-def _infer_flip_pairs(names: Sequence[str], source: str) -> list[tuple[str, str]]:
-    """Pairs of names that differ only by left/right, the left one first."""
+def sided_pairs(names: Sequence[str]) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Pairs of names that differ only by left/right, the left one first.
+
+    Returns:
+        The pairs; and the sided names without counterpart, each with what that would be called.
+    """
     by_lower = {name.lower(): name for name in names}
-    pairs = []
+    pairs, alone = [], {}
     for name in names:
         other = _other_side(name)
         if other is None:
             continue
         if other not in by_lower:
-            raise UserError(
-                f"{source}: keypoint '{name}' has no counterpart '{other}'; name the pairs that"
-                " change places in a mirrored image in data.flip_pairs"
-            )
-        if "left" in name.lower():
+            alone[name] = other
+        elif "left" in name.lower():
             pairs.append((name, by_lower[other]))
+    return pairs, alone
+
+
+def _infer_flip_pairs(names: Sequence[str], source: str) -> list[tuple[str, str]]:
+    pairs, alone = sided_pairs(names)
+    for name, other in alone.items():
+        raise UserError(
+            f"{source}: keypoint '{name}' has no counterpart '{other}'; name the pairs that change"
+            " places in a mirrored image in data.flip_pairs"
+        )
     return pairs
 
 

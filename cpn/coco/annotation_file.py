@@ -13,6 +13,7 @@ from cpn.coco.strict_json import convert, read_json
 from cpn.errors import UserError, count_records, describe_ids
 
 ImageT = TypeVar("ImageT", bound=CocoImage)
+ValueT = TypeVar("ValueT", bound=int | str)
 
 
 class CocoFile(msgspec.Struct, Generic[ImageT], frozen=True):
@@ -80,8 +81,8 @@ def read_annotation_file(
     _refuse_orphans(document.annotations, images, name)
     person = choose(document.categories)
     for record in document.annotations:
-        if record.category_id == person.id:
-            _check_keypoints(record, person, name)
+        if record.category_id == person.id and (problem := keypoints_problem(record, person)):
+            raise UserError(f"{name}: annotation {record.id}: {problem}")
     return AnnotationFile(name, person, images, document.annotations)
 
 
@@ -192,9 +193,29 @@ def refuse_repeated(values: Iterable[int | str], what: str, source: str) -> None
     Raises:
         UserError: with `what` the values are, how many are repeated, and the first of these.
     """
-    repeated = [value for value, count in Counter(values).items() if count > 1]
-    if repeated:
+    if repeated := repeated_values(values):
         raise UserError(f"{source}: {what} used more than once: {describe_ids(repeated)}")
+
+
+def repeated_values(values: Iterable[ValueT]) -> list[ValueT]:
+    """Those that are there more than once."""
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
+def keypoints_problem(record: CocoAnnotation, category: CocoCategory) -> str:
+    """What is wrong with keypoints that are not x, y, v each; empty for right ones and none."""
+    numbers = record.keypoints or []
+    names = category.keypoints or [str(k + 1) for k in range(len(numbers) // 3)]
+    if numbers and len(numbers) != 3 * len(names):
+        return (
+            f"'keypoints' has {len(numbers)} numbers, {len(names)} keypoints need"
+            f" {3 * len(names)} (x, y, v each)"
+        )
+    if {0, 1, 2}.issuperset(numbers[2::3]):
+        return ""
+    known = zip(names, numbers[2::3], strict=True)
+    name, v = next((name, v) for name, v in known if v not in {0, 1, 2})
+    return f"keypoint '{name}' has v = {v:g}; allowed are 0, 1 and 2"
 
 
 def _refuse_orphans(
@@ -219,23 +240,6 @@ def _category_by_id(
             f" {_listed(categories)}"
         )
     return found[0]
-
-
-def _check_keypoints(record: CocoAnnotation, category: CocoCategory, source: str) -> None:
-    """Refuses keypoints that are not x, y, v each; none at all are right."""
-    numbers = record.keypoints or []
-    names = category.keypoints or [str(k + 1) for k in range(len(numbers) // 3)]
-    where = f"{source}: annotation {record.id}"
-    if numbers and len(numbers) != 3 * len(names):
-        raise UserError(
-            f"{where}: 'keypoints' has {len(numbers)} numbers, {len(names)} keypoints need"
-            f" {3 * len(names)} (x, y, v each)"
-        )
-    if not {0, 1, 2}.issuperset(numbers[2::3]):
-        name, v = next(
-            (name, v) for name, v in zip(names, numbers[2::3], strict=True) if v not in {0, 1, 2}
-        )
-        raise UserError(f"{where}: keypoint '{name}' has v = {v:g}; allowed are 0, 1 and 2")
 
 
 def _listed(categories: Iterable[CocoCategory]) -> list[tuple[int, str]]:

@@ -8,9 +8,9 @@ import json
 import math
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,6 +21,24 @@ Place = tuple[str | int, ...]
 Mend = Callable[[Any], Any]
 
 _SHOWN_KEYS = 8
+_SHOWN_CHARACTERS = 200
+_NOT_FINITE = "not a finite number"
+
+
+class Flaw(NamedTuple):
+    """What is wrong with one record of a list in a document.
+
+    Attributes:
+        kind: what the record is: annotation, image or category.
+        record_id: its id, or its place in the document where it has none.
+        problem: the field and its fault, in the same words for all records alike.
+        value: the field's value, shortened.
+    """
+
+    kind: str
+    record_id: object
+    problem: str
+    value: str
 
 
 def read_json(path: Path, kind: type[T], *, mend: Mend | None = None) -> T:
@@ -37,16 +55,71 @@ def read_json(path: Path, kind: type[T], *, mend: Mend | None = None) -> T:
             another type or range than `kind` says; the message has the file, the place in it, the
             record's id and the value.
     """
-    try:
-        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"no such file: {path}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    content = _content(path)
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         return convert(_as_python(content, path, error), kind, source=str(path), mend=mend)
+
+
+def read_any_json(path: Path) -> object:
+    """Read a file whatever it holds, even NaN and Infinity, for `convert_each` to look through.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: the file cannot be read or is not JSON.
+    """
+    content = _content(path)
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return _as_python_reads(content, path, error)[0]
+
+
+def convert_each(records: Sequence[object], kind: type[T], name: str) -> tuple[list[T], list[Flaw]]:
+    """Check records one by one by the rules of `convert`, and go on where one is broken.
+
+    Args:
+        records: of one list of a document.
+        kind: what each must be.
+        name: what one is, for `Flaw.kind`.
+
+    Returns:
+        The sound records, and the first flaw of every other one.
+    """
+    sound, flaws = [], []
+    for index, record in enumerate(records):
+        place = _find_non_finite(record)
+        try:
+            if place is None:
+                sound.append(_converted(record, kind))
+                continue
+            problem = _NOT_FINITE
+        except RecursionError:
+            place, problem = (), "nested too deeply"
+        except msgspec.ValidationError as error:
+            problem, _, text = str(error).partition(" - at `$")
+            place = _keys(text.rstrip("`"))
+        flaws.append(_flaw(record, place, problem, f"#{index + 1} of the list", name))
+    return sound, flaws
+
+
+def _converted(record: object, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(record, kind)
+    except msgspec.ValidationError:
+        return msgspec.convert(_plain(record), kind)
+
+
+def _flaw(record: object, place: Place, problem: str, where: str, name: str) -> Flaw:
+    has_id = isinstance(record, dict) and isinstance(record.get("id"), int | str)
+    field = _text(tuple(key for key in place if isinstance(key, str)))
+    return Flaw(
+        kind=name,
+        record_id=record["id"] if isinstance(record, dict) and has_id else where,
+        problem=f"'{field}': {problem}" if field else problem,
+        value=_shown(_value_at(record, place)),
+    )
 
 
 def convert(document: object, kind: type[T], *, source: str, mend: Mend | None = None) -> T:
@@ -80,6 +153,15 @@ def convert(document: object, kind: type[T], *, source: str, mend: Mend | None =
     raise UserError(f"{source}: {_at(document, _keys(place.rstrip('`')), text)}") from problem
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no such file: {path}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def _as_python(content: bytes, path: Path, error: Exception) -> object:
     """The document that is JSON but not right; refuses what is no JSON, with line and column."""
     if isinstance(error, msgspec.ValidationError):
@@ -87,15 +169,21 @@ def _as_python(content: bytes, path: Path, error: Exception) -> object:
             return msgspec.json.decode(content)
         except (msgspec.DecodeError, RecursionError) as later:
             error = later
+    document, place = _as_python_reads(content, path, error)
+    raise UserError(f"{path}: {_at(document, place, '')}") from error
+
+
+def _as_python_reads(content: bytes, path: Path, error: Exception) -> tuple[object, Place]:
+    """What is JSON but for numbers that are not finite, and the place of the first of these."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as reason:
         raise UserError(f"{path}: not valid JSON: {reason}") from error
     # Python reads more than JSON allows, NaN above all.
     place = _find_non_finite(document)
-    if place is not None:
-        raise UserError(f"{path}: {_at(document, place, '')}") from error
-    raise UserError(f"{path}: not valid JSON: {error}") from error
+    if place is None:
+        raise UserError(f"{path}: not valid JSON: {error}") from error
+    return document, place
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -116,9 +204,14 @@ def _at(document: object, place: Place, problem: str) -> str:
     except (LookupError, TypeError):  # a repeated key: what was checked is not what Python kept
         return f"at {_text(place)}: {problem}"
     if isinstance(value, float) and not math.isfinite(value):
-        problem = "not a finite number; NaN and Infinity are not allowed, mend or remove the record"
+        problem = f"{_NOT_FINITE}; NaN and Infinity are not allowed, mend or remove the record"
     where = f"at {_text(place)}{_record_id(document, place)}: " if place else ""
-    return f"{where}{problem} (value: {reprlib.repr(value)})"
+    return f"{where}{problem} (value: {_shown(value)})"
+
+
+def _shown(value: object) -> str:
+    text = reprlib.repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _keys(place: str) -> Place:

@@ -274,6 +274,14 @@ class MakeSyntheticConfig(Strict):
     workers: Count
 
 
+class CheckDataConfig(Strict):
+    """`scripts/check_data.py`: all records and photos of a data set; `data.limit` is not obeyed."""
+
+    data: DataConfig
+    splits: Annotated[list[Literal["train", "val"]], Field(min_length=1, max_length=2)]
+    out: str | None = Field(min_length=1, description="JSON of all findings, with every id")
+
+
 class ImportCheckpointConfig(TrainConfig):
     """`scripts/import_checkpoint.py`: a pytorch-cpn checkpoint as a model file of ours.
 

@@ -102,9 +102,9 @@ def read_person_annotations(
         UserError: a record is broken, an image file is missing, or no person is left.
     """
     file = _read_file(annotations)
-    skeleton = _skeleton(file, sigmas, flip_pairs)
+    skeleton = file_skeleton(file, sigmas, flip_pairs)
     records, dropped = split_usable(file.annotations, file.person.id)
-    keypoints = _keypoint_array(records, skeleton.num_keypoints)
+    keypoints = keypoint_array(records, skeleton.num_keypoints)
     if for_training:
         dropped["keypoint outside its image, ignored"] = _ignore_outside(
             keypoints, [file.images[record.image_id] for record in records]
@@ -113,7 +113,7 @@ def read_person_annotations(
     dropped["too few labelled keypoints"] = int((~enough).sum())
     rows = _limited(np.flatnonzero(enough), limit)
     records = [records[row] for row in rows]
-    instances = _build_instances(
+    instances = build_instances(
         images,
         [file.images[record.image_id] for record in records],
         boxes_xywh=[record.bbox for record in records],
@@ -154,7 +154,7 @@ def read_detections(
         UserError: a record is broken, an image is unknown or missing, or no box is left.
     """
     file = _read_file(annotations)
-    skeleton = _skeleton(file, sigmas, flip_pairs)
+    skeleton = file_skeleton(file, sigmas, flip_pairs)
     found = read_detection_file(detections, image_ids=file.images.keys(), annotations=file.source)
     dropped: Counter[str] = Counter()
     kept = []
@@ -165,7 +165,7 @@ def read_detections(
             kept.append(position)
     del dropped[""]
     kept = list(_limited(kept, limit))
-    instances = _build_instances(
+    instances = build_instances(
         images,
         [file.images[found[position].image_id] for position in kept],
         boxes_xywh=[found[position].bbox for position in kept],
@@ -181,19 +181,33 @@ def _read_file(path: Path) -> AnnotationFile[CocoPhoto]:
     """The file; refuses repeated photos, and a person category that names no keypoints."""
     file = read_annotation_file(path, CocoFile[CocoPhoto])
     refuse_repeated([photo.file_name for photo in file.images.values()], "file_name", file.source)
-    if not file.person.keypoints:
-        raise UserError(
-            f"{path}: needs a category with 'keypoints', the names of its keypoints; the person is"
-            f" category {file.person.id} '{file.person.name}', which has none"
-        )
+    require_keypoint_names(file)
     return file
 
 
-def _skeleton(
+def require_keypoint_names(file: AnnotationFile[CocoPhoto]) -> None:
+    """Refuses a file whose person category names no keypoints.
+
+    Raises:
+        UserError: with the category.
+    """
+    if not file.person.keypoints:
+        raise UserError(
+            f"{file.source}: needs a category with 'keypoints', the names of its keypoints; the"
+            f" person is category {file.person.id} '{file.person.name}', which has none"
+        )
+
+
+def file_skeleton(
     file: AnnotationFile[CocoPhoto],
     sigmas: Sequence[float] | None,
     flip_pairs: Sequence[tuple[str, str]] | None,
 ) -> Skeleton:
+    """The skeleton of a file's person category.
+
+    Raises:
+        UserError: limbs, sigmas or flip pairs are broken or cannot be told.
+    """
     limbs = convert(
         file.person.skeleton or [],
         list[tuple[int, int]],
@@ -214,7 +228,7 @@ def _unusable_detection(item: CocoDetection, category_id: int, score_threshold: 
     return "box without area" if min(item.bbox[2:]) <= 0 else ""
 
 
-def _keypoint_array(records: Sequence[CocoAnnotation], num_keypoints: int) -> FloatArray:
+def keypoint_array(records: Sequence[CocoAnnotation], num_keypoints: int) -> FloatArray:
     """(N, K, 3); unlabelled keypoints are all zero, whatever coordinates the file gives them."""
     keypoints = np.zeros((len(records), num_keypoints, 3))
     for row, record in zip(keypoints, records, strict=True):
@@ -245,7 +259,7 @@ def _limited(rows: npt.ArrayLike, limit: int | None) -> npt.NDArray[np.int64]:
     return np.asarray(rows, dtype=np.int64)[:limit]
 
 
-def _build_instances(
+def build_instances(
     folder: Path,
     images: Sequence[CocoPhoto],
     *,

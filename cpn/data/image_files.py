@@ -64,7 +64,7 @@ def read_image(path: Path, *, upright: bool = False) -> npt.NDArray[np.uint8]:
     Raises:
         UserError: the file is missing, cut off or no readable image.
     """
-    return _decode(_read_bytes(path), path, upright=upright)
+    return decode_image(_read_bytes(path), path, upright=upright)
 
 
 def read_person_image(instance: PersonInstance) -> npt.NDArray[np.uint8]:
@@ -77,10 +77,7 @@ def read_person_image(instance: PersonInstance) -> npt.NDArray[np.uint8]:
     Raises:
         UserError: as `read_image`, or the size differs.
     """
-    content = _read_bytes(instance.image_path)
-    image = _decode_jpeg(content)
-    if image is None:
-        image = _decode(content, instance.image_path)
+    image = decode_stored(_read_bytes(instance.image_path), instance.image_path)
     if image.shape[:2] != instance.image_size_hw:
         height, width = instance.image_size_hw
         raise UserError(
@@ -89,6 +86,30 @@ def read_person_image(instance: PersonInstance) -> npt.NDArray[np.uint8]:
             " the pixels as stored"
         )
     return image
+
+
+def decode_stored(content: bytes, path: Path) -> npt.NDArray[np.uint8]:
+    """A photo as `read_person_image` gives it, of whatever size.
+
+    Raises:
+        UserError: the file is cut off or no readable image.
+    """
+    image = _decode_jpeg(content)
+    return decode_image(content, path) if image is None else image
+
+
+def decode_image(content: bytes, path: Path, *, upright: bool = False) -> npt.NDArray[np.uint8]:
+    """`read_image` of a file's content; `path` is for messages."""
+    if _is_cut_off(content):
+        raise UserError(f"{path}: the JPEG file is cut off; fetch it again or leave it out")
+    flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags) if content else None
+    except cv2.error as error:  # e.g. more pixels than OpenCV allows
+        raise UserError(f"{path}: not a readable image: {error.err}") from error
+    if image is None:
+        raise UserError(f"{path}: not a readable image; fetch it again or leave it out")
+    return np.asarray(image, dtype=np.uint8)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -106,19 +127,6 @@ def _decode_jpeg(content: bytes) -> npt.NDArray[np.uint8] | None:
         return np.asarray(simplejpeg.decode_jpeg(content, colorspace="RGBX"))
     except ValueError:
         return None
-
-
-def _decode(content: bytes, path: Path, *, upright: bool = False) -> npt.NDArray[np.uint8]:
-    if _is_cut_off(content):
-        raise UserError(f"{path}: the JPEG file is cut off; fetch it again or leave it out")
-    flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
-    try:
-        image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags) if content else None
-    except cv2.error as error:  # e.g. more pixels than OpenCV allows
-        raise UserError(f"{path}: not a readable image: {error.err}") from error
-    if image is None:
-        raise UserError(f"{path}: not a readable image; fetch it again or leave it out")
-    return np.asarray(image, dtype=np.uint8)
 
 
 def _is_cut_off(content: bytes) -> bool:

@@ -42,25 +42,39 @@ def read_split(
         UserError: a file is missing (with how to make the generated set), broken, or of other
             keypoints.
     """
+    path = annotation_path(split)
+    if skeleton is not None:
+        check_keypoint_names(path, skeleton)
+    return read_person_annotations(
+        path,
+        Path(split.images),
+        sigmas=data.sigmas,
+        flip_pairs=flip_pairs(data),
+        min_keypoints=data.min_keypoints,
+        limit=split.limit,
+        for_training=for_training,
+        needs_photos=not (for_training and data.cache is not None),
+    )
+
+
+def annotation_path(split: SplitConfig) -> Path:
+    """The annotation file of a split.
+
+    Raises:
+        UserError: it is missing, with how to make the generated set.
+    """
     path = Path(split.annotations)
     if not path.is_file():
         way_out = "set data.train.* and data.val.* (or data=...) to your COCO keypoint files"
         if "synthetic" in path.parts:
             way_out = "make the generated set first: python scripts/make_synthetic.py"
         raise UserError(f"no annotation file at {path}; {way_out}")
-    if skeleton is not None:
-        check_keypoint_names(path, skeleton)
-    pairs = None if data.flip_pairs is None else [(a, b) for a, b in data.flip_pairs]
-    return read_person_annotations(
-        path,
-        Path(split.images),
-        sigmas=data.sigmas,
-        flip_pairs=pairs,
-        min_keypoints=data.min_keypoints,
-        limit=split.limit,
-        for_training=for_training,
-        needs_photos=not (for_training and data.cache is not None),
-    )
+    return path
+
+
+def flip_pairs(data: DataConfig) -> list[tuple[str, str]] | None:
+    """The given pairs of names; None: by left and right."""
+    return None if data.flip_pairs is None else [(a, b) for a, b in data.flip_pairs]
 
 
 def check_keypoint_names(path: Path, skeleton: Skeleton) -> None:

@@ -35,7 +35,13 @@ from cpn.models.statistics import model_statistics
 from cpn.tasks.datasets import read_split, training_batches
 from cpn.tasks.epoch_evaluation import EpochEvaluation
 from cpn.tasks.pictures import PictureLogger
-from cpn.tasks.run_directory import RunDirectory, make_run_directory, plan_run_directory
+from cpn.tasks.quick_check import check_quickly
+from cpn.tasks.run_directory import (
+    RunDirectory,
+    decided_by_main,
+    make_run_directory,
+    plan_run_directory,
+)
 from cpn.tasks.run_status import RunStatus, held_run
 
 logger = logging.getLogger(__name__)
@@ -109,6 +115,9 @@ def _build_trainer(
         model, build_encoder(config.heatmap), build_loss(config.loss, model.level_names)
     )
     evaluation = EpochEvaluation.from_config(config, context, skeleton=people.skeleton)
+    decided_by_main(
+        partial(check_quickly, config, people, evaluation.people.scorer.people), context
+    )
     task = TrainingTask(
         train_loader=loader,
         set_epoch=loader.set_epoch,
