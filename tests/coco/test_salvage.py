@@ -2,6 +2,7 @@
 
 import copy
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,33 @@ def test_a_file_without_lists_is_refused(tmp_path: Path, text: str, message: str
     (tmp_path / "gt.json").write_text(text)
     with pytest.raises(UserError, match=rf"gt\.json: .*{message}"):
         salvage_annotation_file(tmp_path / "gt.json")
+
+
+NASTY: tuple[Any, ...] = (
+    *(None, True, -1, 0, 1, 2.5, 7.0, "7", "", [], [1, 2, 3, 4], {}, float("nan"), 1e300, 2**70),
+    *([1, 1, 2, 2, 2, 9], [0.0] * 6, [[1]], "../x.jpg", "1.jpg"),
+)
+KEYS = {
+    "images": ("id", "file_name", "width", "height", "licence"),
+    "annotations": (
+        *("id", "image_id", "category_id", "bbox", "area", "iscrowd", "keypoints"),
+        *("num_keypoints", "segmentation"),
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_a_flaw_is_told_where_the_strict_reader_refuses(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    content = document()
+    for _ in range(rng.choice([1, 1, 3])):
+        records = rng.choice(list(KEYS))
+        rng.choice(content[records])[rng.choice(KEYS[records])] = rng.choice(NASTY)
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps(content))
+    try:
+        read_keypoint_names(path)
+        refused = False
+    except UserError:
+        refused = True
+    assert bool(salvage_annotation_file(path).flaws) == refused

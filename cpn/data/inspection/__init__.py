@@ -8,7 +8,6 @@ records that can be read, one by one or over the whole set.
 
 from cpn.data.inspection.finding import Finding, Severity
 from cpn.data.inspection.photos import PhotoReport, PhotoState, inspect_photos
-from cpn.data.inspection.sides import compare_sides
 from cpn.data.inspection.split import KeypointShare, SplitReport, inspect_split
 from cpn.data.inspection.splits import inspect_together
 from cpn.data.inspection.training_set import inspect_training_set
@@ -20,7 +19,6 @@ __all__ = [
     "PhotoState",
     "Severity",
     "SplitReport",
-    "compare_sides",
     "inspect_photos",
     "inspect_split",
     "inspect_together",

@@ -83,4 +83,4 @@ def _few_photos(people: PersonAnnotations) -> list[Finding]:
 def _paths(people: PersonAnnotations) -> dict[str, str]:
     folder = people.instances.image_folder.resolve()
     names = {name.decode() for name in people.instances.file_names.tolist()}
-    return {str(folder / name): name for name in sorted(names)}
+    return {f"{folder}/{name}": name for name in sorted(names)}

@@ -17,7 +17,7 @@ def people_of(
     size_wh: tuple[int, int] = (100, 80),
     areas: Sequence[float] | None = None,
 ) -> PersonInstances:
-    """N people of keypoints (N, K, 3) with ids 1..N, by default in boxes of (10, 10, 40, 60) that they half fill."""
+    """N people of keypoints (N, K, 3), ids 1..N, by default half filling (10, 10, 40, 60)."""
     points = np.array(keypoints, dtype=np.float64)
     count = len(points)
     given = np.tile([10.0, 10, 40, 60], (count, 1)) if boxes is None else np.array(boxes, float)

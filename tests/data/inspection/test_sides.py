@@ -76,6 +76,18 @@ def test_without_faces_pairs_are_compared_with_each_other() -> None:
     assert "only: knees 0%" in finding.what
 
 
+def test_people_seen_from_behind_are_right_among_themselves() -> None:
+    points = exchange(facing(), 10, *PAIRS)
+    points[:, 0] = 0
+    assert [pair.share for pair in compare_sides(people_of(points), NAMES, PAIRS).pairs] == [1, 1]
+
+
+def test_most_people_exchanged_is_exchanged() -> None:
+    people = people_of(exchange(facing(), 15, PAIRS[2]))
+    (finding,) = compare_sides(people, NAMES, PAIRS).findings
+    assert finding.what == "left and right look exchanged, the right way round are only: knees 40%"
+
+
 def test_a_skeleton_without_sides() -> None:
     assert compare_sides(people_of(facing()), NAMES, ()).pairs == ()
     assert compare_sides(people_of(facing()[:0]), NAMES, PAIRS).how == "nobody to compare"
