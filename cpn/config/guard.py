@@ -13,14 +13,16 @@ import yaml
 from cpn.config.validation import ConfigError, Problem
 
 MAX_YAML_BYTES = 256 * 1024
+MAX_YAML_DEPTH = 30  # PyYAML needs the square of it
 
 _CODE_KEY = "_target_"
-_HYDRA_KEY = re.compile(r"[+~]*hydra\b")
+_HYDRA_KEY = re.compile(r"[+~]*hydra\b|[^=]*@[^=]*\bhydra\b")
 _ALLOWED_HYDRA_KEY = re.compile(
     r"[+]*hydra(/(launcher|sweeper)=|\.(launcher|sweeper|sweep)\.|\.(mode|verbose)=)"
 )
-_NAMES_HYDRA = re.compile(r"(^|[\s/@])hydra($|[./@:])")
-_HYDRA_PACKAGE = re.compile(r"@package\s+hydra\b")
+_NAMES_HYDRA = re.compile(r"(^|[\s/@.])hydra($|[./@:])")
+_HYDRA_PACKAGE = re.compile(r"@package\b.*\bhydra\b")
+_WAY_OUT = re.compile(r"(^|[^\w.-])(\.\.($|[^\w.-])|/)")
 
 
 def refused_override(text: str) -> Problem | None:
@@ -33,6 +35,13 @@ def refused_override(text: str) -> Problem | None:
     return None
 
 
+def refused_option(group_override: str) -> Problem | None:
+    """Say why an override of a group may not be used: its options are files in its own folder."""
+    if _WAY_OUT.search(group_override.partition("=")[2]):
+        return Problem(group_override, "an option is a file's name in the group's folder, no path")
+    return None
+
+
 def refuse_hostile_yaml(folder: Path) -> None:
     """Look through the YAML files of a folder given by `--config-dir` before Hydra reads them.
 
@@ -42,8 +51,13 @@ def refuse_hostile_yaml(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise ConfigError([Problem("--config-dir", f"there is no folder {folder}")])
-    problems = []
-    for file in sorted(path for path in folder.rglob("*") if path.suffix in {".yaml", ".yml"}):
+    found = sorted(folder.rglob("*"))
+    problems = [
+        Problem(str(path), "a link to a folder, which is not looked through; copy the folder here")
+        for path in found
+        if path.is_symlink() and path.is_dir()
+    ]
+    for file in (path for path in found if path.name.endswith((".yaml", ".yml"))):
         reason = next(_reasons(file, folder), None)
         if reason is not None:
             problems.append(Problem(str(file), reason))
@@ -61,7 +75,9 @@ def _reasons(file: Path, folder: Path) -> Iterator[str]:
     try:
         text = file.read_text("utf-8")
         yield from _reasons_in(text)
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        if any(_WAY_OUT.search(name.lstrip("/")) for name in _defaults(yaml.safe_load(text))):
+            yield "defaults may not lead out of the folder"
+    except (UnicodeDecodeError, yaml.YAMLError, ValueError) as error:
         yield f"not YAML: {' '.join(str(error).split())}"
 
 
@@ -69,9 +85,15 @@ def _reasons_in(text: str) -> Iterator[str]:
     if _HYDRA_PACKAGE.search(text):
         yield "Hydra's own settings are not read from here"
     # Events, not loaded values: an alias is seen here before it can be multiplied.
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = f"line {event.start_mark.line + 1}" if event.start_mark else "somewhere"
         value = event.value if isinstance(event, yaml.ScalarEvent) else ""
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_YAML_DEPTH:
+            yield f"{line}: nested more than {MAX_YAML_DEPTH} deep"
+            return
         if getattr(event, "anchor", None):
             yield f"{line}: anchors and aliases are not accepted, write the value out"
         elif getattr(event, "tag", None):
@@ -80,3 +102,15 @@ def _reasons_in(text: str) -> Iterator[str]:
             yield f"{line}: {_CODE_KEY} is not accepted: nothing is built from a name"
         elif _NAMES_HYDRA.search(value):
             yield f"{line}: Hydra's own settings are not read from here"
+
+
+def _defaults(document: object) -> Iterator[str]:
+    """The groups and options that a config file takes in, without the words before a group."""
+    entries = document.get("defaults") if isinstance(document, dict) else None
+    for entry in entries if isinstance(entries, list) else []:
+        if not isinstance(entry, dict):
+            yield str(entry)
+            continue
+        for group, options in entry.items():
+            yield from str(group).split()[-1:]
+            yield from map(str, options if isinstance(options, list) else [options])

@@ -8,8 +8,10 @@ import functools
 import inspect
 import logging
 import os
+import re
 import signal
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any, NoReturn, TypeVar
@@ -27,7 +29,7 @@ from pydantic import BaseModel
 from yaml import YAMLError
 
 from cpn.config.allowed import Path, dotted
-from cpn.config.guard import refuse_hostile_yaml, refused_override
+from cpn.config.guard import refuse_hostile_yaml, refused_option, refused_override
 from cpn.config.validation import ConfigError, Problem, did_you_mean, validate_plain
 from cpn.errors import UserError, os_error_text
 from cpn.interruption import EXIT_CODE, Interrupted
@@ -127,7 +129,7 @@ def _run(task: Callable[[T], object], configs: FilePath, config_name: str, schem
             raise SystemExit(EXIT_CODE) from None
 
     arguments = get_args_parser().parse_args()
-    _refuse_code(arguments.overrides, arguments.config_dir, arguments.experimental_rerun)
+    _refuse_code(arguments, configs)
     configure_logging()
     # Hydra then raises what goes wrong instead of printing it.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -160,16 +162,32 @@ def _number_run(config: DictConfig) -> None:
         config.run.name = f"{name}_{state.job.num}"
 
 
-def _refuse_code(overrides: Sequence[str], config_dir: str | None, rerun: str | None) -> None:
+def _refuse_code(arguments: Namespace, configs: FilePath) -> None:
     """Keep out what could name code to run, before anything is composed."""
-    problems = [refused_override(text) for text in overrides]
-    if rerun is not None:
+    problems = [refused_override(text) for text in arguments.overrides]
+    folders = [configs, *([FilePath(arguments.config_dir)] if arguments.config_dir else [])]
+    problems += [
+        refused_option(text) for text in arguments.overrides if _is_of_group(text, folders)
+    ]
+    if arguments.experimental_rerun is not None:
         problems.append(Problem("--experimental-rerun", "not offered: it unpickles the file"))
+    if arguments.config_path is not None:
+        what = "not offered: --config-dir takes a folder, and its files are looked through"
+        problems.append(Problem("--config-path", what))
+    name = arguments.config_name
+    if name is not None and not re.fullmatch(r"[\w-]+(\.yaml)?", name):
+        problems.append(Problem("--config-name", f"got {name}, allowed: a file's name in configs/"))
     refused = [problem for problem in problems if problem is not None]
     if refused:
         raise ConfigError(refused)
-    if config_dir is not None:
-        refuse_hostile_yaml(FilePath(config_dir))
+    if arguments.config_dir is not None:
+        refuse_hostile_yaml(FilePath(arguments.config_dir))
+
+
+def _is_of_group(override: str, folders: Sequence[FilePath]) -> bool:
+    """Whether an override chooses an option, Hydra's own groups included."""
+    group = override.partition("=")[0].lstrip("+~").partition("@")[0]
+    return "/" in group or any((folder / group).is_dir() for folder in folders)
 
 
 def _resolve(raw: Any, node: Any, path: Path, problems: list[Problem]) -> Any:  # noqa: ANN401

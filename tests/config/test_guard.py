@@ -2,7 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from cpn.config.guard import MAX_YAML_BYTES, refuse_hostile_yaml, refused_override
+from cpn.config.guard import (
+    MAX_YAML_BYTES,
+    refuse_hostile_yaml,
+    refused_option,
+    refused_override,
+)
 from cpn.config.validation import ConfigError
 
 
@@ -24,6 +29,9 @@ from cpn.config.validation import ConfigError
         "hydra={launcher: x}",
         "~hydra.help",
         "hydra/env@hydra.x=y",
+        "+data@hydra.job_logging=x",
+        "+data@_global_.hydra.callbacks=x",
+        "data@model:hydra.callbacks=x",
     ],
 )
 def test_code_names_and_hydra_settings_are_refused(text: str) -> None:
@@ -44,10 +52,37 @@ def test_code_names_and_hydra_settings_are_refused(text: str) -> None:
         "hydra.sweeper.max_batch_size=2",
         "hydra.sweep.dir=sweeps",
         "hydra.mode=MULTIRUN",
+        "data@model=coco",
+        "run.name=me@hydra",
     ],
 )
 def test_ordinary_overrides_and_launchers_pass(text: str) -> None:
     assert refused_override(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data=../evil",
+        "data='../evil'",
+        'data="../evil"',
+        "+data=x/../../evil",
+        "data=[../evil]",
+        "data=/tmp/evil",
+        "data=x//tmp/evil",
+        "data=x,../evil",
+        "data=..",
+    ],
+)
+def test_options_from_elsewhere_are_refused(text: str) -> None:
+    problem = refused_option(text)
+    assert problem is not None
+    assert problem.where == text
+
+
+@pytest.mark.parametrize("text", ["data=coco", "data=a..b", "data=mine/v1.2", "~data"])
+def test_options_of_the_folder_pass(text: str) -> None:
+    assert refused_option(text) is None
 
 
 @pytest.mark.parametrize(
@@ -63,6 +98,15 @@ def test_ordinary_overrides_and_launchers_pass(text: str) -> None:
         ("a.yaml", "defaults: [override hydra/job_logging: evil]\n", "Hydra's own settings"),
         ("a.yaml", "defaults: [/x@hydra.callbacks: evil]\n", "Hydra's own settings"),
         ("a.yaml", "# @package hydra.callbacks\nx: 1\n", "Hydra's own settings"),
+        ("a.yaml", "# @package _global_.hydra.job_logging\nx: 1\n", "Hydra's own settings"),
+        ("a.yaml", "defaults: [x@_global_.hydra.callbacks: evil]\n", "Hydra's own settings"),
+        ("a.yaml", "defaults: [/../../evil]\n", "defaults may not lead out of the folder"),
+        ("a.yaml", "defaults: [override /../x: evil]\n", "defaults may not lead out"),
+        ("a.yaml", "defaults: [data: [ok, ../../evil]]\n", "defaults may not lead out"),
+        ("a.yaml", "defaults: [data: x//tmp/evil]\n", "defaults may not lead out of the folder"),
+        (".yaml", "a: {_target_: os.system}\n", "_target_ is not accepted"),
+        ("experiment/.yaml", "hydra: {job_logging: {root: null}}\n", "Hydra's own settings"),
+        ("a.yaml", "a: " + "[" * 5000 + "]" * 5000, "line 1: nested more than 30 deep"),
         ("hydra/launcher/a.yaml", "a: 1\n", "Hydra's own settings"),
         ("a.yaml", "a: " + "x" * MAX_YAML_BYTES, f"allowed: at most {MAX_YAML_BYTES}"),
         ("a.yaml", "a: [1\nb: {", "not YAML"),
@@ -81,6 +125,16 @@ def test_hostile_files_are_refused_before_they_are_loaded(
     assert reason in str(error.value)
 
 
+def test_a_linked_folder_is_refused(tmp_path: Path) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "configs"
+    elsewhere.mkdir()
+    folder.mkdir()
+    elsewhere.joinpath("a.yaml").write_text("a: {_target_: os.system}\n")
+    folder.joinpath("experiment").symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match=r"configs/experiment: a link to a folder, which is not"):
+        refuse_hostile_yaml(folder)
+
+
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     tmp_path.joinpath("a.yaml").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ConfigError, match="not YAML"):
@@ -94,7 +148,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_ordinary_files_pass(tmp_path: Path) -> None:
     tmp_path.joinpath("a.yaml").write_text(
-        "# @package _global_\ndefaults: [override /x: y]\na: 1\n"
+        "# @package _global_\ndefaults: [override /x: y, z, {w: null}, {v: [a, b]}]\na: ../x\n"
     )
     tmp_path.joinpath("notes.txt").write_text("&not *yaml")
     refuse_hostile_yaml(tmp_path)
