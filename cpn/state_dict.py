@@ -1,7 +1,5 @@
 """Weights into a module, after every key and shape was compared."""
 
-import io
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -51,29 +49,3 @@ def load_weights(
 def _first(keys: list[str]) -> str:
     more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
     return ", ".join(keys[:SHOWN_KEYS]) + more
-
-
-def refuse_packed_archive(content: bytes, *, source: Path | str) -> None:
-    """Refuse a torch file that would unpack to more than it is: torch never compresses its own.
-
-    Args:
-        content: The file.
-        source: Where it comes from, for the message.
-
-    Raises:
-        UserError: an entry is compressed, or the entries claim more bytes than there are.
-    """
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return  # a file of before torch 1.6, or none of torch's: for torch.load to decide
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            entries = archive.infolist()
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{source} is no readable torch file: {error}") from error
-    claimed = sum(entry.file_size for entry in entries)
-    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
-    if packed or claimed > len(content):
-        raise UserError(
-            f"{source} is refused: a torch file of {len(content)} bytes that would unpack to "
-            f"{claimed} was not written by torch"
-        )

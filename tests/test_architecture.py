@@ -22,7 +22,7 @@ LADDER = (
     ("cpn.losses", "cpn.models", "cpn.engine", "cpn.evaluation", "cpn.benchmark"),
     ("cpn.heatmaps",),
     ("cpn.geometry",),
-    ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.state_dict"),
+    ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.state_dict", "cpn.torch_file"),
     ("cpn.errors", "cpn.atomic", "cpn.interruption"),
 )
 RUNG = {name: height for height, rung in enumerate(reversed(LADDER)) for name in rung}
@@ -34,28 +34,36 @@ CLOSED = {
     "cpn.interruption": set[str](),
     "cpn.coco": {"cpn.errors", "msgspec"},
     "cpn.state_dict": {"cpn.errors", "torch"},
+    "cpn.torch_file": {"cpn.errors", "torch"},
     "cpn.benchmark": {"cpn.atomic", "psutil", "rich", "torch"},
     "cpn.models": {
-        *("cpn.errors", "cpn.state_dict"),
+        *("cpn.errors", "cpn.state_dict", "cpn.torch_file"),
         *("torch", "torchvision", "timm", "safetensors"),
     },
     "cpn.engine": {
-        *("cpn.errors", "cpn.atomic", "cpn.interruption", "cpn.state_dict"),
-        *("torch", "safetensors", "numpy", "cv2", "rich", "tensorboard"),
+        *("cpn.errors", "cpn.atomic", "cpn.interruption", "cpn.state_dict", "cpn.torch_file"),
+        *("torch", "safetensors", "msgspec", "numpy", "cv2", "rich", "tensorboard"),
     },
 }
 HYDRA_HOMES = ("scripts", "cpn.config.load")
-UNSAFE_MODULES = {"cloudpickle", "dill", "marshal", "shelve", "joblib"}
-UNSAFE_CALLS = {
-    "eval",
-    "exec",
-    "yaml.load",
-    "yaml.unsafe_load",
-    "yaml.full_load",
-    "torch.hub.load",
-    "os.system",
-    "hydra.utils.instantiate",
+UNSAFE_MODULES = {
+    *("cloudpickle", "dill", "marshal", "shelve", "joblib", "jsonpickle", "runpy", "imp", "pty"),
+    *("requests", "httpx", "aiohttp", "wget", "socketserver", "http"),  # nothing is fetched, served
 }
+UNSAFE_BUILTINS = {"eval", "exec", "compile", "__import__", "globals", "vars", "breakpoint"}
+# What unpickles, runs text or a name, unpacks, fetches or listens; by its last names.
+UNSAFE_CALLS = {
+    *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "instantiate"),
+    *("hub.load", "load_state_dict_from_url", "download_url", "jit.load", "package_importer"),
+    *("add_safe_globals", "safe_globals", "run_path", "run_module"),
+    *("os.system", "os.popen", "os.execv", "os.execvp", "os.spawnv", "pandas.read_pickle"),
+    *("extractall", "unpack_archive", "urlopen", "urlretrieve", "create_server", "socket.socket"),
+}
+# They take a name: only one that stands in the code, or one of a table that does.
+NAMING_CALLS = {"import_module", "find_spec", "locate", "CDLL", "load_library"}
+NAMED_BY_A_TABLE = {"import_module(_HOMES[name])"}
+# What fetches for us must compare the hash.
+HASHED_CALLS = {"get_state_dict"}
 MAX_FILE_LINES = 350
 MAX_FUNCTION_LINES = 60
 MAX_SCRIPT_LINES = 30
@@ -120,18 +128,37 @@ def _unpickling(tree: ast.Module) -> list[str]:
 def _unsafe(tree: ast.Module) -> list[str]:
     found = [name for name in _imports(tree) if name.split(".")[0] in UNSAFE_MODULES]
     found += _unpickling(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = ast.unparse(node.func)
-            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            if (
-                name in UNSAFE_CALLS
-                or (name == "torch.load" and given.get("weights_only") != "True")
-                or given.get("allow_pickle", "False") != "False"
-                or given.get("shell", "False") != "False"
-            ):
-                found.append(f"line {node.lineno}: {ast.unparse(node)}")
-    return found
+    found += [name for name in _imports(tree) if _ends_with_one_of(name, UNSAFE_CALLS)]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [*found, *(f"line {x.lineno}: {ast.unparse(x)}" for x in calls if _is_unsafe(x))]
+
+
+def _is_unsafe(call: ast.Call) -> bool:
+    name = ast.unparse(call.func)
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    if None in given:  # **options could hold anything
+        given = {"weights_only": "?", "check_hash": "?"} | given
+    return (
+        name.removeprefix("builtins.") in UNSAFE_BUILTINS
+        or _ends_with_one_of(name, UNSAFE_CALLS)
+        or (name.endswith("torch.load") and given.get("weights_only") != "True")
+        or (_ends_with_one_of(name, HASHED_CALLS) and given.get("check_hash") != "True")
+        or given.get("allow_pickle", "False") != "False"
+        or given.get("shell", "False") != "False"
+        or _resolves_a_name(call, name)
+    )
+
+
+def _resolves_a_name(call: ast.Call, name: str) -> bool:
+    """Whether a module is found by a name that does not stand in the code."""
+    last = name.rpartition(".")[2]
+    if last not in NAMING_CALLS or ast.unparse(call) in NAMED_BY_A_TABLE:
+        return False
+    return not (call.args and isinstance(call.args[0], ast.Constant))
+
+
+def _ends_with_one_of(name: str, endings: set[str]) -> bool:
+    return any(f".{name}".endswith(f".{ending}") for ending in endings)
 
 
 def _too_long(tree: ast.Module) -> list[str]:
@@ -194,7 +221,7 @@ def test_tests_mirror_the_code() -> None:
     """A test file under tests/ stands where the module does that it tests, or in a known place."""
     for file in (ROOT / "tests").rglob("test_*.py"):
         folder = ROOT / "cpn" / file.parent.relative_to(ROOT / "tests")
-        assert folder.is_dir() or file.parent.name == "scripts", file
+        assert folder.is_dir() or file.parent.name in {"scripts", "security", "fuzz"}, file
 
 
 @pytest.mark.parametrize(
@@ -257,6 +284,36 @@ def test_a_right_import_is_left_alone(module: str, code: str) -> None:
         "yaml.load(text, Loader)",
         "eval(text)",
         "subprocess.run(x, shell=True)",
+        "subprocess.run(x, shell=flag)",
+        "np.load(path, allow_pickle=flag)",
+        "yaml.full_load(text)",
+        "exec(text)",
+        "builtins.eval(text)",
+        "__import__(name)",
+        "importlib.import_module(name)",
+        "import_module(config['module'])",
+        "importlib.import_module(f'cpn.{name}')",
+        "pydoc.locate(name)",
+        "hydra.utils.instantiate(config)",
+        "from hydra.utils import instantiate",
+        "from os import system; from os import popen as p\nimport os\nos.system(x)",
+        "from shutil import unpack_archive",
+        "tar.extractall(folder)",
+        "tarfile.open(path).extractall(folder, filter='data')",
+        "urllib.request.urlopen(address)",
+        "from urllib.request import urlretrieve",
+        "import requests",
+        "import http.server",
+        "torch.hub.load(repository, name)",
+        "torch.hub.load_state_dict_from_url(address)",
+        "torch.jit.load(path)",
+        "torch.serialization.add_safe_globals([Config])",
+        "with torch.serialization.safe_globals([Config]): torch.load(f, weights_only=True)",
+        "torch.load(f, **options)",
+        "entry.get_state_dict(progress=False)",
+        "globals()[name]()",
+        "socket.create_server(('', 80))",
+        "ctypes.CDLL(path)",
     ],
 )
 def test_an_unsafe_call_is_found(code: str) -> None:
@@ -264,7 +321,9 @@ def test_an_unsafe_call_is_found(code: str) -> None:
 
 
 def test_a_safe_call_is_left_alone() -> None:
-    code = "torch.load(f, weights_only=True); model.eval(); np.load(f, allow_pickle=False)\n"
+    code = "torch.load(f, weights_only=True); np.load(f, allow_pickle=False); net.eval()\n"
+    code += "importlib.import_module('timm'); re.compile('a'); yaml.safe_load(text)\n"
+    code += "entry.get_state_dict(check_hash=True); import_module(_HOMES[name])\n"
     code += "import pickle\ntry: f()\nexcept pickle.UnpicklingError: g()"
     assert _unsafe(ast.parse(code)) == []
 

@@ -88,4 +88,7 @@ def _metadata(path: Path, file: Any) -> dict[str, Any]:  # noqa: ANN401 - safete
         raise UserError(
             f"{path} has model format version {version}, this program reads {FORMAT_VERSION}"
         )
-    return {name: json.loads(value) for name, value in header.items()}
+    try:
+        return {name: json.loads(value) for name, value in header.items()}
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} has a damaged header: {error}") from error

@@ -9,22 +9,21 @@ with it is damaged. Nothing here unpickles code: states are read with `weights_o
 
 import hashlib
 import io
-import json
 import logging
-import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
 from cpn.atomic import write_atomically, write_json
 from cpn.engine.failpoints import failpoint
 from cpn.errors import UserError
-from cpn.state_dict import refuse_packed_archive
+from cpn.torch_file import parse_torch_file
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +32,22 @@ STATE_VERSION = "2"
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = 1
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
 
 @dataclass(frozen=True)
 class StateFile:
     """A state as the manifest lists it."""
 
     file: str
-    step: int
-    bytes: int
+    step: Count
+    bytes: Count
     sha256: str
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    version: int
+    states: list[StateFile]
 
 
 class DamagedStateError(UserError):
@@ -112,16 +118,21 @@ class StateStore:
                 )
             return []
         try:
-            document = json.loads(self.manifest.read_bytes())
-            if document["version"] != MANIFEST_VERSION:
-                raise ValueError(f"version {document['version']}")  # noqa: TRY301
-            found = [StateFile(**entry) for entry in document["states"]]
-        except (ValueError, KeyError, TypeError) as error:
+            return self._listed(self.manifest.read_bytes())
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
             raise UserError(
-                f"{self.manifest} is damaged ({error!r}); restore it, or start anew with "
+                f"{self.manifest} is damaged ({error}); restore it, or start anew with "
                 "run.if_exists=overwrite"
             ) from error
-        return sorted(found, key=lambda each: each.step)
+
+    def _listed(self, manifest: bytes) -> list[StateFile]:
+        document = msgspec.json.decode(manifest, type=_Manifest)
+        if document.version != MANIFEST_VERSION:
+            raise ValueError(f"version {document.version}")
+        for each in document.states:
+            if each.file != self.path(each.step).name:  # perhaps one outside of the folder
+                raise ValueError(f"step {each.step} is not in {each.file!r}")
+        return sorted(document.states, key=lambda each: each.step)
 
     def load_newest(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest whole state with its file, None in a fresh run; warns of damaged ones.
@@ -156,12 +167,10 @@ class StateStore:
         """
         path = self.folder / entry.file
         content = self._verified(entry)
-        refuse_packed_archive(content, source=path)
         try:
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-            reason = str(error).partition("\n")[0] or "it is empty"
-            raise DamagedStateError(f"{path} cannot be read ({reason})") from error
+            state = parse_torch_file(content, source=path)
+        except UserError as error:
+            raise DamagedStateError(str(error)) from error
         if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
             raise UserError(f"{path} is not a training state of this project")
         if state.get("format_version") != STATE_VERSION:

@@ -1,15 +1,14 @@
 """Published weights from files, read without unpickling code."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from cpn.errors import UserError
+from cpn.torch_file import parse_torch_file
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 
@@ -29,16 +28,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: not a plain PyTorch weights file: it is damaged or holds pickled objects, "
-            "which are never executed; save its state_dict() alone"
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        content = path.read_bytes()
+    except (SafetensorError, RuntimeError, OSError, LookupError, ValueError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"{path}: cannot be read as weights ({reason})") from error
-    return _state_dict(content, path)
+    return _state_dict(parse_torch_file(content, source=path), path)
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:

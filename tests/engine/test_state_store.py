@@ -161,7 +161,7 @@ def test_a_damaged_manifest_is_an_error(store: StateStore, content: str) -> None
 def test_another_version_of_the_manifest(store: StateStore) -> None:
     _saved(store.folder, 1)
     _rewrite_manifest(store, version=9)
-    with pytest.raises(UserError, match=r"manifest.json is damaged \(ValueError\('version 9'\)\)"):
+    with pytest.raises(UserError, match=r"manifest.json is damaged \(version 9\)"):
         store.load_newest()
 
 
@@ -222,7 +222,7 @@ def test_pickled_code_is_not_run(store: StateStore, tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "owned"),)
 
     entry = _vouched(store, {"format": "cpn-training-state", "x": Payload()})
-    with pytest.raises(DamagedStateError, match=r"step_00000001.ckpt cannot be read"):
+    with pytest.raises(DamagedStateError, match=r"step_00000001.ckpt: not a plain PyTorch file"):
         store.load(entry)
     assert not (tmp_path / "owned").exists()
 

@@ -53,10 +53,10 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_pickled_objects_are_refused_and_not_run(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1), "b": Payload(tmp_path / "ran")}, tmp_path / "a.pth")
-    with pytest.raises(UserError, match=r"a\.pth: not a plain PyTorch weights file.*never exec"):
+    with pytest.raises(UserError, match=r"a\.pth: not a plain PyTorch file.*never exec"):
         read_weights(tmp_path / "a.pth")
     (tmp_path / "bare.pth").write_bytes(pickle.dumps(Payload(tmp_path / "ran"), protocol=2))
-    with pytest.raises(UserError, match=r"bare\.pth: not a plain PyTorch weights file"):
+    with pytest.raises(UserError, match=r"bare\.pth: not a plain PyTorch file"):
         read_weights(tmp_path / "bare.pth")
     assert not (tmp_path / "ran").exists()
 
@@ -72,7 +72,7 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes) -> N
 def test_cut_file_is_named(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(1000)}, tmp_path / "a.pth")
     (tmp_path / "a.pth").write_bytes((tmp_path / "a.pth").read_bytes()[:2000])
-    with pytest.raises(UserError, match=r"a\.pth: cannot be read as weights"):
+    with pytest.raises(UserError, match=r"a\.pth: cannot be read as a PyTorch file"):
         read_weights(tmp_path / "a.pth")
 
 
