@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from cpn.skeleton import COCO_17
+
+# The same examples every time, and as many as everybody's test run can afford;
+# HYPOTHESIS_PROFILE=nightly draws others.
+settings.register_profile("quick", max_examples=60, derandomize=True, deadline=None)
+settings.register_profile("nightly", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 WIDTH, HEIGHT = 64, 48
 PARITY = Path(__file__).parent / "golden" / "parity"

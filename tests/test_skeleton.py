@@ -3,6 +3,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pycocotools.cocoeval import Params
 
 from cpn.errors import UserError
@@ -124,3 +126,12 @@ def test_flip_pairs_of_unknown_names_are_refused() -> None:
 def test_category_without_keypoints_is_refused() -> None:
     with pytest.raises(UserError, match=r"cars.json: the person category has no 'keypoints'"):
         skeleton_from_category({"name": "car"}, source="cars.json")
+
+
+@given(st.permutations(range(12)), st.integers(0, 6))
+def test_any_flip_permutation_is_an_involution(order: list[int], num_pairs: int) -> None:
+    pairs = tuple(zip(order[0 : 2 * num_pairs : 2], order[1 : 2 * num_pairs : 2], strict=True))
+    names = tuple(f"k{index}" for index in range(12))
+    permutation = Skeleton(names, pairs, (), (0.1,) * 12).flip_permutation
+    assert [permutation[index] for index in permutation] == list(range(12))
+    assert sum(index != place for place, index in enumerate(permutation)) == 2 * num_pairs

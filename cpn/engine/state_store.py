@@ -97,7 +97,7 @@ class StateStore:
         self._write(path, whole)
         failpoint("after_state")
         self._verified(entry)
-        known = [each for each in self.states() if each.step != step]
+        known = [each for each in self.states() if each.step < step]
         kept = sorted([*known, entry], key=lambda each: each.step)[-self.keep :]
         self._write_manifest(kept)
         failpoint("after_manifest")

@@ -33,6 +33,9 @@ class _Arithmetic(Protocol):
 
 Points = TypeVar("Points", bound=_Arithmetic)
 
+# Of a grown box, in pixels: below it nothing is to be seen, and far below it zooms are infinite.
+SMALLEST_SIDE = 1e-3
+
 
 def grow_box(
     box_xywh: npt.ArrayLike, *, aspect: float, margin: float
@@ -46,7 +49,7 @@ def grow_box(
 
     Returns:
         center_xy (2,) and size_wh (2,), edge frame. A box without extent in one direction is grown
-        from the other one.
+        from the other one, and none becomes smaller than `SMALLEST_SIDE`.
 
     Raises:
         ValueError: the box is not finite or has no extent at all.
@@ -55,7 +58,7 @@ def grow_box(
     if not all(map(math.isfinite, (x, y, width, height))) or max(width, height) <= 0:
         raise ValueError(f"box (x, y, w, h) must be finite with a size: {(x, y, width, height)}")
     center = np.array([x + width / 2, y + height / 2])
-    height = max(height, width / aspect)
+    height = max(height, width / aspect, SMALLEST_SIDE)
     return center, np.array([height * aspect, height]) * margin
 
 

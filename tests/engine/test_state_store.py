@@ -158,6 +158,33 @@ def test_a_damaged_manifest_is_an_error(store: StateStore, content: str) -> None
         store.load_newest()
 
 
+@pytest.mark.parametrize("file", ["../other/step_00000001.ckpt", "/etc/passwd", "x.ckpt"])
+def test_a_manifest_names_no_file_of_elsewhere(store: StateStore, file: str) -> None:
+    _saved(store.folder, 1)
+    (entry,) = json.loads(store.manifest.read_bytes())["states"]
+    _rewrite_manifest(store, states=[entry | {"file": file}])
+    with pytest.raises(UserError, match=rf"manifest.json is damaged \(step 1 is not in '{file}'\)"):
+        store.load_newest()
+
+
+@pytest.mark.parametrize("step", ["1", None, -1, 1.5, 2**70])
+def test_a_manifest_with_values_of_another_kind(store: StateStore, step: object) -> None:
+    _saved(store.folder, 1)
+    (entry,) = json.loads(store.manifest.read_bytes())["states"]
+    _rewrite_manifest(store, states=[entry, entry | {"step": step}])
+    with pytest.raises(UserError, match=r"manifest.json is damaged \(.+\); restore it, or start"):
+        store.load_newest()
+
+
+def test_a_damaged_state_of_an_abandoned_future_takes_no_place(store: StateStore) -> None:
+    _saved(store.folder, 1, 9)
+    _damage(store.folder / "step_00000009.ckpt", "cut", 0.5)
+    assert _newest_step(store) == 1
+    for step in (2, 3):
+        store.save(step, {"step": step})
+        assert [each.step for each in store.states()] == [step - 1, step]
+
+
 def test_another_version_of_the_manifest(store: StateStore) -> None:
     _saved(store.folder, 1)
     _rewrite_manifest(store, version=9)

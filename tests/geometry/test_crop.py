@@ -3,7 +3,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from cpn.geometry.crop import (
@@ -98,6 +98,27 @@ def test_there_and_back_within_a_thousandth_of_a_pixel(
     there = transform_points(matrix, point)
     assert np.isfinite(there).all()
     np.testing.assert_allclose(transform_points(invert_matrix(matrix), there), point, atol=1e-3)
+
+
+# What `cpn.coco` lets in: a place up to ten million pixels away, an extent above nothing.
+far = st.floats(-1e7, 1e7)
+extents = st.floats(0, 1e7)
+
+
+@given(far, far, extents, extents, scales, angles, st.booleans())
+@example(1.0, 1.0, 5e-324, 5e-324, 1.0, 0.0, False)
+@example(1e7, -1e7, 1e-310, 0.0, 0.3, 45.0, True)
+@example(0.0, 0.0, 1e7, 1e7, 3.0, 180.0, False)
+def test_the_crop_of_any_box_is_finite(
+    x: float, y: float, width: float, height: float, scale: float, angle: float, flip: bool
+) -> None:
+    assume(max(width, height) > 0)
+    center, size = grow_box([x, y, width, height], aspect=0.75, margin=1.25)
+    matrix = crop_matrix(center, size, INPUT_HW, scale=scale, rotation_degrees=angle, flip=flip)
+    assert np.isfinite(matrix).all()
+    assert np.isfinite(invert_matrix(matrix)).all()
+    photo = np.full((40, 60, 3), 200, np.uint8)
+    assert warp_crop(photo, matrix, INPUT_HW).shape == (*INPUT_HW, 3)
 
 
 def _dot(center: npt.NDArray[np.float64], radius: float) -> npt.NDArray[np.uint8]:
