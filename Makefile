@@ -7,7 +7,7 @@ RUN := runs/demo
 DATA := data/synthetic
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint chaos clean
+.PHONY: help setup demo test lint chaos fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -46,6 +46,10 @@ chaos: $(STAMP) ## kill training runs 50 times at random, ranks under torchrun, 
 	$(BIN)/python tests/two_hosts.py --kills 2
 	$(BIN)/python tests/elastic.py --restarts 5
 	$(BIN)/python tests/chaos.py --kills 50
+
+fuzz: $(STAMP) ## feed every reader of files with broken ones, ten minutes each
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	$(BIN)/python tests/fuzz/run.py --seconds $${SECONDS_EACH:-600}
 
 clean: ## remove .venv and caches; runs/ and data/ stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,77 @@
+"""Runs the fuzzers: `python tests/fuzz/run.py --seconds 600` (needs the extra `fuzz`).
+
+One process per target, one after the other. What crashes a target, takes longer than five seconds
+or needs more than a gigabyte is written to tests/fuzz/corpus/<target>/, where pytest replays it.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+CORPUS = HERE / "corpus"
+JSON_TARGETS = {"annotations", "predictions", "manifest", "config"}
+
+
+def fuzz(name: str, seconds: int, found: Path) -> None:
+    """In a process of its own: atheris never comes back."""
+    import atheris  # noqa: PLC0415 - an extra, and only for this
+
+    with atheris.instrument_imports(include=["cpn", "torch._weights_only_unpickler", "hydra"]):
+        from tests.fuzz.targets import TARGETS  # noqa: PLC0415
+    from tests.fuzz.mutations import mutate_json  # noqa: PLC0415
+
+    def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+        if seed % 4 == 0:
+            return bytes(atheris.Mutate(data, max_size))
+        return mutate_json(data, max_size, seed)
+
+    flags = [
+        *(f"-max_total_time={seconds}", "-timeout=5", "-rss_limit_mb=4096", "-max_len=8192"),
+        *("-verbosity=0", "-print_final_stats=1", f"-artifact_prefix={found}/crash-"),
+    ]
+    options = {"custom_mutator": mutate} if name in JSON_TARGETS else {}
+    folders = [str(found / "seen"), str(CORPUS / name)]
+    (found / "seen").mkdir(parents=True, exist_ok=True)
+    atheris.Setup([sys.argv[0], *flags, *folders], TARGETS[name], **options)
+    atheris.Fuzz()
+
+
+def tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=600, help="for each target")
+    parser.add_argument("--targets", nargs="*", help="default: all")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--found", type=Path, default=ROOT / "build" / "fuzz")
+    options = parser.parse_args()
+    if options.child:
+        fuzz(options.child, options.seconds, options.found / options.child)
+        return
+    names = options.targets or sorted(path.name for path in CORPUS.iterdir())
+    failed = []
+    for name in names:
+        tell(f"{name}: {options.seconds} s")
+        command = [sys.executable, __file__, f"--child={name}", f"--seconds={options.seconds}"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, f"--found={options.found}"], check=False, cwd=ROOT, env=environment
+        )
+        failed += [name] if done.returncode else []
+        for path in sorted((options.found / name).glob("crash-*")):
+            kept = CORPUS / name / path.name.removeprefix("crash-")
+            path.replace(kept)
+            tell(f"{name}: {kept}")
+    tell(f"failed: {', '.join(failed) or 'none'}")
+    raise SystemExit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
