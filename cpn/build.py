@@ -209,15 +209,16 @@ def load_model_with_metadata(path: Path) -> LoadedModel:
     try:
         config = validate_plain(metadata["config"], TrainConfig)
         skeleton = Skeleton.from_dict(metadata["skeleton"])
-    except (KeyError, TypeError, ValueError) as error:
+        metrics = read_metrics(metadata)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         reason = _reason(error)
         raise UserError(
-            f"{path}: its config or skeleton cannot be used ({reason}); was it written by another "
-            "version of cpn? Use a model.safetensors that scripts/train.py wrote"
+            f"{path}: its config, skeleton or metrics cannot be used ({reason}); was it written by "
+            "another version of cpn? Use a model.safetensors that scripts/train.py wrote"
         ) from error
     model = build_model(config, num_keypoints=skeleton.num_keypoints, weights="none")
     load_weights(model, state, source=path)
-    return LoadedModel(model.eval(), config, skeleton, read_metrics(metadata))
+    return LoadedModel(model.eval(), config, skeleton, metrics)
 
 
 def _reason(error: Exception) -> str:

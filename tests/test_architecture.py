@@ -135,9 +135,11 @@ def _unsafe(tree: ast.Module) -> list[str]:
 
 def _is_unsafe(call: ast.Call) -> bool:
     name = ast.unparse(call.func)
-    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    given: dict[str | None, str] = {
+        keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords
+    }
     if None in given:  # **options could hold anything
-        given = {"weights_only": "?", "check_hash": "?"} | given
+        given |= {"weights_only": "?", "check_hash": "?"}
     return (
         name.removeprefix("builtins.") in UNSAFE_BUILTINS
         or _ends_with_one_of(name, UNSAFE_CALLS)

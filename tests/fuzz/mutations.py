@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 Place = tuple[Any, Any]  # a container and a key of it
@@ -64,7 +65,7 @@ def _places(document: object) -> list[Place]:
 
 
 def _replace(chooser: random.Random, container: Any, key: Any) -> None:
-    container[key] = chooser.choice(ODD)
+    container[key] = deepcopy(chooser.choice(ODD))
 
 
 def _delete(_chooser: random.Random, container: Any, key: Any) -> None:

@@ -9,7 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,7 @@ def image(data: bytes) -> None:
     """A photo: RGB pixels, or refused."""
     path = written("photo.jpg", data)
     for upright in (False, True):
-        pixels = tried(lambda upright=upright: read_image(path, upright=upright))
+        pixels = tried(partial(read_image, path, upright=upright))
         if pixels is not None:
             assert pixels.ndim == 3
             assert pixels.shape[2] == 3

@@ -133,8 +133,38 @@ def test_a_checkpoint_builds_nothing(name: str, ordinary: dict[str, Any], tmp_pa
     for config, bones in files:
         header = {"config": json.dumps(config), "skeleton": json.dumps(bones), "metrics": "{}"}
         path.write_bytes(save({}, {"format": "cpn-model", "format_version": "1"} | header))
-        with pytest.raises(UserError, match=r"model\.safetensors: its config or skeleton cannot"):
+        with pytest.raises(UserError, match=r"model\.safetensors: its config, skeleton or metrics"):
             load_model_with_metadata(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("config", "[]"),
+        ("config", "null"),
+        ("config", '"os.system"'),
+        ("skeleton", "[]"),
+        ("skeleton", '{"keypoint_names": 1, "flip_pairs": [], "limbs": [], "sigmas": []}'),
+        (
+            "skeleton",
+            '{"keypoint_names": ["a"], "flip_pairs": [[Infinity, 0]], "limbs": [], "sigmas": [1]}',
+        ),
+        ("skeleton", '{"keypoint_names": ["a"], "flip_pairs": [[1]], "limbs": [], "sigmas": [1]}'),
+        ("metrics", '{"AP": "x"}'),
+        ("metrics", '{"AP": [1]}'),
+        ("metrics", "[1]"),
+        ("metrics", '{"AP": ' + "9" * 400 + "}"),
+    ],
+)
+def test_a_checkpoint_of_other_kinds_of_values_is_refused(
+    part: str, text: str, ordinary: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    header = {"config": json.dumps(ordinary), "skeleton": json.dumps(COCO_17.to_dict())}
+    known = {"format": "cpn-model", "format_version": "1", "metrics": "{}"}
+    path.write_bytes(save({}, known | header | {part: text}))
+    with pytest.raises(UserError, match=r"model\.safetensors: its config, skeleton or metrics"):
+        load_model_with_metadata(path)
 
 
 LOGGING = (
