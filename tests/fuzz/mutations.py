@@ -35,13 +35,11 @@ def mutate_json(data: bytes, max_size: int, seed: int) -> bytes:
         document = json.loads(data)
     except (ValueError, RecursionError):
         return data[:max_size]
-    for _ in range(chooser.randint(1, 4)):
-        places = _places(document)
-        if not places:
-            break
-        container, key = chooser.choice(places)
-        chooser.choice(CHANGES)(chooser, container, key)
     try:
+        for _ in range(chooser.randint(1, 4)):
+            if places := _places(document):
+                container, key = chooser.choice(places)
+                chooser.choice(CHANGES)(chooser, container, key)
         changed = json.dumps(document).encode()
     except (ValueError, RecursionError):
         return data[:max_size]
