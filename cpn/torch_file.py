@@ -56,7 +56,9 @@ def _refuse_packed_archive(content: bytes, source: object) -> None:
         return
     end = content[-_END_LENGTH:]
     if not end.startswith(_END_START) or not end.endswith(_NO_COMMENT):
-        raise UserError(f"{source}: cannot be read as a PyTorch file (its archive has no end, or more behind it)")
+        raise UserError(
+            f"{source}: cannot be read as a PyTorch file (its archive has no end, or more behind it)"
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
