@@ -57,7 +57,7 @@ def _refuse_packed_archive(content: bytes, source: object) -> None:
     end = content[-_END_LENGTH:]
     if not end.startswith(_END_START) or not end.endswith(_NO_COMMENT):
         raise UserError(
-            f"{source}: cannot be read as a PyTorch file (its archive has no end, or more behind it)"
+            f"{source}: cannot be read as a PyTorch file (its archive has no end or more behind it)"
         )
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
