@@ -58,7 +58,7 @@ def read_json(path: Path, kind: type[T], *, mend: Mend | None = None) -> T:
     content = _content(path)
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         return convert(_as_python(content, path, error), kind, source=str(path), mend=mend)
 
 
@@ -72,7 +72,7 @@ def read_any_json(path: Path) -> object:
     content = _content(path)
     try:
         return msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         return _as_python_reads(content, path, error)[0]
 
 
@@ -167,7 +167,7 @@ def _as_python(content: bytes, path: Path, error: Exception) -> object:
     if isinstance(error, msgspec.ValidationError):
         try:
             return msgspec.json.decode(content)
-        except (msgspec.DecodeError, RecursionError) as later:
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as later:
             error = later
     document, place = _as_python_reads(content, path, error)
     raise UserError(f"{path}: {_at(document, place, '')}") from error

@@ -1,7 +1,8 @@
 """Runs the fuzzers: `python tests/fuzz/run.py --seconds 600` (needs the extra `fuzz`).
 
 One process per target, one after the other. What crashes a target, takes longer than five seconds
-or needs more than a gigabyte is written to tests/fuzz/corpus/<target>/, where pytest replays it.
+or needs more than four gigabytes is written to tests/fuzz/corpus/<target>/, where pytest replays
+it.
 """
 
 import argparse

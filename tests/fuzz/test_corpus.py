@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,20 +12,8 @@ from tests.fuzz.targets import TARGETS, tried
 CORPUS = Path(__file__).parent / "corpus"
 FILES = sorted(path for path in CORPUS.rglob("*") if path.is_file())
 
-# Crashers of modules that are being changed elsewhere: to be taken out when these are mended.
-OPEN = {"annotations/broken-utf8", "predictions/broken-utf8", "crop_index/dtype-bf16"}
 
-
-def _cases() -> list[Any]:
-    names = [f"{path.parent.name}/{path.name}" for path in FILES]
-    marks = {name: [pytest.mark.xfail(strict=True)] for name in OPEN}
-    return [
-        pytest.param(path, id=name, marks=marks.get(name, []))
-        for path, name in zip(FILES, names, strict=True)
-    ]
-
-
-@pytest.mark.parametrize("path", _cases())
+@pytest.mark.parametrize("path", FILES, ids=[f"{path.parent.name}/{path.name}" for path in FILES])
 def test_a_file_of_the_corpus_crashes_nothing(path: Path) -> None:
     began = time.monotonic()
     TARGETS[path.parent.name](path.read_bytes())

@@ -22,6 +22,8 @@ Encoding = Literal["raw", "jpeg"]
 Rule = Mapping[str, Any]
 HeaderT = TypeVar("HeaderT", bound=msgspec.Struct)
 
+# KeyError is safetensors' for a kind of number that numpy has not.
+UNREADABLE = (safetensors.SafetensorError, msgspec.MsgspecError, KeyError, ValueError)
 INTEGERS = ("annotation_ids", "photos", "corners", "halvings", "shard", "offset", "length")
 ARRAY_KINDS = {name: np.dtype(np.int64) for name in INTEGERS} | {"checksum": np.dtype(np.uint64)}
 
@@ -95,7 +97,7 @@ class CacheIndex:
             arrays = safetensors.numpy.load(content)
             found = _header(content, _Format).format
             header = _header(content, _Header) if found == FORMAT else None
-        except (safetensors.SafetensorError, msgspec.MsgspecError) as error:
+        except UNREADABLE as error:
             raise UserError(f"{source}: no index of a crop cache: {error}") from error
         if header is None:
             raise UserError(
