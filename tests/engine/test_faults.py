@@ -33,7 +33,8 @@ def _somewhere_else() -> Iterator[None]:
     failpoints.HERE.step = 0
 
 
-def _train(folder: Path) -> None:
+def _train(folder: Path, fault: str) -> None:
+    os.environ[failpoints.VARIABLE] = fault
     torch.set_num_threads(1)
     run = tiny_run(folder, hooks=_hooks(folder), **OPTIONS)
     run.trainer.restore()
@@ -47,8 +48,11 @@ def _hooks(folder: Path) -> dict[str, Any]:
     return {"evaluate": lambda _module, epoch: {"AP": float(epoch)}, "save_model": save_model}
 
 
-def _train_until_killed(folder: Path) -> None:
-    process = get_context("fork").Process(target=_train, args=(folder,))
+def _train_until_killed(folder: Path, fault: str) -> None:
+    # Not forked from here: OpenMP's threads, which other tests have used, do not survive that.
+    server = get_context("forkserver")
+    server.set_forkserver_preload([__name__])
+    process = server.Process(target=_train, args=(folder, fault))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
@@ -57,22 +61,22 @@ def _train_until_killed(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a run comes to that nobody kills: 12 steps, with states after 3, 4, 6, 8, 9 and 12."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder, threads = tmp_path_factory.mktemp("whole"), torch.get_num_threads()
+    torch.set_num_threads(1)  # as `_train`; the tests' own fixture comes too late for this one
     run = tiny_run(folder, hooks=_hooks(folder), **OPTIONS)
     run.trainer.fit()
+    torch.set_num_threads(threads)
     return capture(run.trainer)
 
 
 @pytest.mark.parametrize("step", [6, 8])
 @pytest.mark.parametrize("place", [*PLACES, "before_model"])
 def test_killed_anywhere_a_run_goes_on_as_if_nothing_had_been(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, Any], place: str, step: int
+    tmp_path: Path, whole: dict[str, Any], place: str, step: int
 ) -> None:
     if (place, step) == ("before_model", 6):
         pytest.skip("no model is written within an epoch")
-    monkeypatch.setenv(failpoints.VARIABLE, f"{place}@{step}:0")
-    _train_until_killed(tmp_path)
-    monkeypatch.delenv(failpoints.VARIABLE)
+    _train_until_killed(tmp_path, f"{place}@{step}:0")
     run = tiny_run(tmp_path, hooks=_hooks(tmp_path), **OPTIONS)
     assert run.trainer.restore()
     newest = {"before_step": 4 if step == 6 else 6, "after_manifest": step, "during_delete": step}
@@ -84,11 +88,9 @@ def test_killed_anywhere_a_run_goes_on_as_if_nothing_had_been(
 
 
 def test_killed_before_the_first_state_a_run_starts_from_its_beginning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, Any]
+    tmp_path: Path, whole: dict[str, Any]
 ) -> None:
-    monkeypatch.setenv(failpoints.VARIABLE, "after_state@3:0")
-    _train_until_killed(tmp_path)
-    monkeypatch.delenv(failpoints.VARIABLE)
+    _train_until_killed(tmp_path, "after_state@3:0")
     run = tiny_run(tmp_path, hooks=_hooks(tmp_path), **OPTIONS)
     assert not run.trainer.restore()
     run.trainer.fit()
