@@ -84,24 +84,51 @@ def _reasons(file: Path, folder: Path) -> Iterator[str]:
 def _reasons_in(text: str) -> Iterator[str]:
     if _HYDRA_PACKAGE.search(text):
         yield "Hydra's own settings are not read from here"
-    # Events, not loaded values: an alias is seen here before it can be multiplied.
+    for event in _events(text):
+        value = event.value if isinstance(event, yaml.ScalarEvent) else ""
+        if problem := _markup_problem(event):
+            yield problem
+        elif _CODE_KEY in value:
+            yield f"{_line(event)}: {_CODE_KEY} is not accepted: nothing is built from a name"
+        elif _NAMES_HYDRA.search(value):
+            yield f"{_line(event)}: Hydra's own settings are not read from here"
+
+
+def refuse_yaml_markup(text: str) -> None:
+    """Look through a YAML text for what makes it more than values, before it is loaded.
+
+    Raises:
+        YAMLError: it is too long, has anchors, aliases or tags, or is not YAML.
+    """
+    if len(text) > MAX_YAML_BYTES:
+        raise yaml.YAMLError(f"{len(text)} characters, allowed: at most {MAX_YAML_BYTES}")
+    for event in _events(text):
+        if problem := _markup_problem(event):
+            raise yaml.YAMLError(problem)
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    """What a text consists of, up to where it is nested too deep; PyYAML's time is its square."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = f"line {event.start_mark.line + 1}" if event.start_mark else "somewhere"
-        value = event.value if isinstance(event, yaml.ScalarEvent) else ""
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_YAML_DEPTH:
-            yield f"{line}: nested more than {MAX_YAML_DEPTH} deep"
-            return
-        if getattr(event, "anchor", None):
-            yield f"{line}: anchors and aliases are not accepted, write the value out"
-        elif getattr(event, "tag", None):
-            yield f"{line}: tags are not accepted, write a plain value"
-        elif _CODE_KEY in value:
-            yield f"{line}: {_CODE_KEY} is not accepted: nothing is built from a name"
-        elif _NAMES_HYDRA.search(value):
-            yield f"{line}: Hydra's own settings are not read from here"
+            raise yaml.YAMLError(f"nested deeper than {MAX_YAML_DEPTH} levels")
+        yield event
+
+
+def _markup_problem(event: yaml.Event) -> str:
+    """Events, not loaded values: an alias is seen here before it can be multiplied."""
+    if getattr(event, "anchor", None):
+        return f"{_line(event)}: anchors and aliases are not accepted, write the value out"
+    if getattr(event, "tag", None):
+        return f"{_line(event)}: tags are not accepted, write a plain value"
+    return ""
+
+
+def _line(event: yaml.Event) -> str:
+    return f"line {event.start_mark.line + 1}" if event.start_mark else "somewhere"
 
 
 def _defaults(document: object) -> Iterator[str]:

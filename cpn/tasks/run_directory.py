@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from cpn.atomic import write_atomically
+from cpn.config.guard import refuse_yaml_markup
 from cpn.config.schema import TrainConfig
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError, os_error_text
@@ -22,6 +23,7 @@ T = TypeVar("T")
 _FREE_KEYS = frozenset(
     {
         *("run.if_exists", "data.workers", "data.cache_copies", "data.cache_gib"),
+        *("data.on_error", "data.max_skipped"),
         *("engine.device", "engine.log_every", "engine.timeout_seconds"),
         *("engine.save_every_steps", "engine.save_every_minutes"),
     }
@@ -166,7 +168,9 @@ def _check_same_config(path: Path, config: TrainConfig) -> None:
 def _read_config(path: Path) -> dict[str, Any]:
     problem = "it is no mapping"
     try:
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        refuse_yaml_markup(text)
+        before = yaml.safe_load(text)
         if isinstance(before, dict):
             return before
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -1,10 +1,14 @@
+import os
+import time
 from pathlib import Path
 
 import pytest
+from yaml import YAMLError
 
 from cpn.config.guard import (
     MAX_YAML_BYTES,
     refuse_hostile_yaml,
+    refuse_yaml_markup,
     refused_option,
     refused_override,
 )
@@ -152,3 +156,46 @@ def test_ordinary_files_pass(tmp_path: Path) -> None:
     )
     tmp_path.joinpath("notes.txt").write_text("&not *yaml")
     refuse_hostile_yaml(tmp_path)
+
+
+def bomb(levels: int = 30) -> str:
+    """10^30 values in 31 lines."""
+    lines = ["a0: &a0 [x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, levels + 1)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (bomb(), "line 1: anchors and aliases are not accepted, write the value out"),
+        ("a: !!python/object/apply:os.system [x]\n", "tags are not accepted"),
+        ("[" * MAX_YAML_BYTES, "not YAML: nested deeper than 50 levels"),
+        ("{a: " * (MAX_YAML_BYTES // 4), "not YAML: nested deeper than 50 levels"),
+    ],
+)
+def test_hostile_yaml_costs_less_than_a_second(tmp_path: Path, text: str, reason: str) -> None:
+    tmp_path.joinpath("a.yaml").write_text(text)
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=reason):
+        refuse_hostile_yaml(tmp_path)
+    assert time.process_time() - began < 1
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    tmp_path.joinpath("a.yaml").touch()
+    os.truncate(tmp_path / "a.yaml", 1 << 34)
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=r"a\.yaml: 17179869184 bytes, allowed: at most 262144"):
+        refuse_hostile_yaml(tmp_path)
+    assert time.process_time() - began < 1
+
+
+def test_plain_text_has_no_markup() -> None:
+    refuse_yaml_markup("run: {name: hydra}\nlevels: [2, 3]\n")
+    with pytest.raises(YAMLError, match="line 1: anchors and aliases are not accepted"):
+        refuse_yaml_markup(bomb())
+    with pytest.raises(YAMLError, match="line 2: tags are not accepted"):
+        refuse_yaml_markup("a: 1\nb: !!set {x}\n")
+    with pytest.raises(YAMLError, match=r"262145 characters, allowed: at most 262144"):
+        refuse_yaml_markup("x" * (MAX_YAML_BYTES + 1))

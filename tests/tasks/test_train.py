@@ -151,7 +151,12 @@ def test_a_folder_with_nothing_but_a_config_is_free(
     assert TrainConfig.model_validate(yaml.safe_load(directory.config.read_text())) == config
 
 
-@pytest.mark.parametrize("content", [b"a: [1", b"- 1", b"", b"\xff\xfe\xfd"])
+YAML_BOMB = "b0: &b0 {x: 1}\n" + "".join(
+    f"b{n}: &b{n} {{p: *b{n - 1}, q: *b{n - 1}}}\n" for n in range(1, 60)
+)
+
+
+@pytest.mark.parametrize("content", [b"a: [1", b"- 1", b"", b"\xff\xfe\xfd", YAML_BOMB.encode()])
 def test_resume_refuses_a_damaged_config(
     tiny_config: MakeConfig, tmp_path: Path, content: bytes
 ) -> None:
