@@ -18,6 +18,14 @@ def os_error_text(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}"
 
 
+def one_line(text: object) -> str:
+    """Text from outside, such as a file's name: line ends and control characters are escaped."""
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
 def count_records(what: str, ids: Sequence[object]) -> str:
     """'1 annotation (id 7)' or '2 annotations (ids 7, 9)'; the first five ids."""
     plural = "" if len(ids) == 1 else "s"
@@ -30,5 +38,5 @@ def describe_ids(ids: Sequence[object]) -> str:
 
 
 def _first(ids: Sequence[object]) -> str:
-    shown = ", ".join(str(value) for value in ids[:5])
+    shown = ", ".join(one_line(value) for value in ids[:5])
     return f"{shown}{', …' if len(ids) > 5 else ''}"

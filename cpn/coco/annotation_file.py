@@ -1,19 +1,20 @@
-"""COCO annotation and detection files: what one record cannot show, and who the person is."""
+"""COCO annotation and detection files, read and checked, and who the person is."""
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
 
+from cpn.coco.broken import BrokenRecords
 from cpn.coco.records import CocoAnnotation, CocoBox, CocoCategory, CocoDetection, CocoImage
-from cpn.coco.strict_json import convert, read_json
-from cpn.errors import UserError, count_records, describe_ids
+from cpn.coco.rules import of_one_id_each, with_right_keypoints, without_orphans, without_repeats
+from cpn.coco.strict_json import Mend, Mismatch, convert, convert_each, read_any_json, read_json
+from cpn.errors import UserError, describe_ids
 
+T = TypeVar("T")
 ImageT = TypeVar("ImageT", bound=CocoImage)
-ValueT = TypeVar("ValueT", bound=int | str)
 
 
 class CocoFile(msgspec.Struct, Generic[ImageT], frozen=True):
@@ -33,12 +34,22 @@ class AnnotationFile(Generic[ImageT]):
         person: the person category; it may name no keypoints.
         images: by id, in the file's order.
         annotations: of all categories, in the file's order.
+        left_out: number of annotations that were left out as broken, or because their image was.
     """
 
     source: str
     person: CocoCategory
     images: dict[int, ImageT]
     annotations: list[CocoAnnotation]
+    left_out: int = 0
+
+
+class _Lists(msgspec.Struct):
+    """A COCO annotation file whose records nobody has looked at."""
+
+    images: list[Any]
+    annotations: list[Any]
+    categories: list[Any]
 
 
 def read_annotation_file(
@@ -46,6 +57,7 @@ def read_annotation_file(
     kind: type[CocoFile[ImageT]],
     *,
     category_id: int | None = None,
+    broken: BrokenRecords | None = None,
 ) -> AnnotationFile[ImageT]:
     """Read and check a COCO annotation file, or a document like one.
 
@@ -53,6 +65,9 @@ def read_annotation_file(
         source: path, or the loaded document.
         kind: says what an image must have.
         category_id: the person category; None finds it (see `person_category`).
+        broken: is told of broken images and annotations; None: they are errors. Where it skips
+            them, images of one id are all left out, as nobody can tell which one is meant, and all
+            but the first annotation of one id.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -60,7 +75,8 @@ def read_annotation_file(
             person category is unclear, or a person's keypoints are not x, y, v of each of its
             keypoints.
     """
-    name = str(source) if isinstance(source, Path) else "annotations"
+    name = _name_of(source)
+    broken = broken or BrokenRecords()
 
     def choose(categories: Sequence[CocoCategory]) -> CocoCategory:
         if category_id is None:
@@ -70,20 +86,85 @@ def read_annotation_file(
     def mend(document: object) -> object:
         return ignore_other_categories(document, choose)
 
-    document = (
-        read_json(source, kind, mend=mend)
-        if isinstance(source, Path)
-        else convert(dict(source), kind, source=name, mend=mend)
-    )
-    refuse_repeated([image.id for image in document.images], "image id", name)
-    refuse_repeated([record.id for record in document.annotations], "annotation id", name)
-    images = {image.id: image for image in document.images}
-    _refuse_orphans(document.annotations, images, name)
+    mismatches: list[Mismatch] = []
+    if broken.skip:
+        document, mismatches = read_sound_records(source, kind, mend=mend)
+    else:
+        document = _read_whole(source, kind, mend)
+    total = len(document.annotations) + _leave_out(mismatches, broken)
     person = choose(document.categories)
-    for record in document.annotations:
-        if record.category_id == person.id and (problem := keypoints_problem(record, person)):
-            raise UserError(f"{name}: annotation {record.id}: {problem}")
-    return AnnotationFile(name, person, images, document.annotations)
+    images = {image.id: image for image in of_one_id_each(document.images, name, broken)}
+    records = without_repeats(document.annotations, name, broken)
+    records = without_orphans(records, images, name, broken)
+    records = with_right_keypoints(records, person, name, broken)
+    return AnnotationFile(name, person, images, records, total - len(records))
+
+
+def read_sound_records(
+    source: Path | Mapping[str, Any], kind: type[CocoFile[ImageT]], *, mend: Mend
+) -> tuple[CocoFile[ImageT], list[Mismatch]]:
+    """The records that are of their types, where the file is not right as it stands.
+
+    Args:
+        source: path, or the loaded document.
+        kind: says what an image must have.
+        mend: as in `strict_json.convert`.
+
+    Returns:
+        The sound records, and what is wrong with each of the others.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it is not JSON, or lacks one of its three lists.
+    """
+    try:
+        return _read_whole(source, kind, mend), []
+    except UserError:
+        found: Any = read_any_json(source) if isinstance(source, Path) else dict(source)
+    convert(found, _Lists, source=_name_of(source))
+    document = mend(found)
+    mismatches: list[Mismatch] = []
+
+    def sound(field: str, name: str, record_kind: type[T]) -> list[T]:
+        records = []
+        for record in convert_each(
+            document, field, record_kind, name=name, source=_name_of(source)
+        ):
+            if isinstance(record, Mismatch):
+                mismatches.append(record)
+            else:
+                records.append(record)
+        return records
+
+    image_kind: type[ImageT]
+    (image_kind,) = get_args(kind)
+    categories = sound("categories", "category", CocoCategory)
+    images = sound("images", "image", image_kind)
+    annotations = sound("annotations", "annotation", CocoAnnotation)
+    return CocoFile(images, annotations, categories), mismatches
+
+
+def _read_whole(
+    source: Path | Mapping[str, Any], kind: type[CocoFile[ImageT]], mend: Mend
+) -> CocoFile[ImageT]:
+    if isinstance(source, Path):
+        return read_json(source, kind, mend=mend)
+    return convert(dict(source), kind, source=_name_of(source), mend=mend)
+
+
+def _name_of(source: Path | Mapping[str, Any]) -> str:
+    return str(source) if isinstance(source, Path) else "annotations"
+
+
+def _leave_out(mismatches: Iterable[Mismatch], broken: BrokenRecords) -> int:
+    """Tells of broken images and annotations; how many annotations these are."""
+    count = 0
+    for mismatch in mismatches:
+        if mismatch.flaw.kind == "category":
+            raise UserError(mismatch.message)
+        broken.found(mismatch.reason, mismatch.message)
+        count += mismatch.flaw.kind == "annotation"
+    return count
 
 
 def person_category(
@@ -184,49 +265,9 @@ def refuse_unknown_images(
     """
     unknown = sorted({record.image_id for record in records} - set(image_ids))
     if unknown:
-        raise UserError(f"{source}: image ids not in {where}: {describe_ids(unknown)}")
-
-
-def refuse_repeated(values: Iterable[int | str], what: str, source: str) -> None:
-    """Make sure that every value is there once.
-
-    Raises:
-        UserError: with `what` the values are, how many are repeated, and the first of these.
-    """
-    if repeated := repeated_values(values):
-        raise UserError(f"{source}: {what} used more than once: {describe_ids(repeated)}")
-
-
-def repeated_values(values: Iterable[ValueT]) -> list[ValueT]:
-    """Those that are there more than once."""
-    return [value for value, count in Counter(values).items() if count > 1]
-
-
-def keypoints_problem(record: CocoAnnotation, category: CocoCategory) -> str:
-    """What is wrong with keypoints that are not x, y, v each; empty for right ones and none."""
-    numbers = record.keypoints or []
-    names = category.keypoints or [str(k + 1) for k in range(len(numbers) // 3)]
-    if numbers and len(numbers) != 3 * len(names):
-        return (
-            f"'keypoints' has {len(numbers)} numbers, {len(names)} keypoints need"
-            f" {3 * len(names)} (x, y, v each)"
-        )
-    if {0, 1, 2}.issuperset(numbers[2::3]):
-        return ""
-    known = zip(names, numbers[2::3], strict=True)
-    name, v = next((name, v) for name, v in known if v not in {0, 1, 2})
-    return f"keypoint '{name}' has v = {v:g}; allowed are 0, 1 and 2"
-
-
-def _refuse_orphans(
-    annotations: Sequence[CocoAnnotation], image_ids: Collection[int], source: str
-) -> None:
-    orphans = [record for record in annotations if record.image_id not in image_ids]
-    if orphans:
         raise UserError(
-            f"{source}: {count_records('annotation', [record.id for record in orphans])} with an"
-            f" image_id that 'images' lacks, the first one {orphans[0].image_id}; remove them or"
-            " add the images"
+            f"{source}: image ids not in {where}: {describe_ids(unknown)}; remove these records, or"
+            " give the annotations that they belong to"
         )
 
 

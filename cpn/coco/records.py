@@ -14,12 +14,19 @@ import msgspec
 # What numpy's int64 holds.
 Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 PixelCount = Annotated[int, msgspec.Meta(ge=1, le=2**20)]
+# No bytes 0 and no halves of characters, which are in no file's name.
+FileName = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=1024, pattern=r"^[^\x00\ud800-\udfff]+\Z"),
+]
 # Far beyond any photo, and sums and products of such numbers stay finite.
 Coordinate = Annotated[float, msgspec.Meta(ge=-1e7, le=1e7)]
 Area = Annotated[float, msgspec.Meta(ge=0, le=1e14)]
 # A range without NaN and infinity.
 Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+# In pixels. What is smaller is no person, and its crop would be beyond what numbers can hold.
+MIN_BOX_SIDE = 1e-3
 Truth = Annotated[int, msgspec.Meta(ge=0, le=1)] | bool
 
 
@@ -32,7 +39,7 @@ class CocoImage(msgspec.Struct, frozen=True):
 class CocoPhoto(CocoImage, frozen=True):
     """One entry of `images`; sizes in pixels as stored."""
 
-    file_name: Annotated[str, msgspec.Meta(min_length=1)]
+    file_name: FileName
     width: PixelCount
     height: PixelCount
 
@@ -82,7 +89,12 @@ def unusable_reason(record: CocoBox, category_id: int | None) -> str:
         return "other category"
     if record.iscrowd:
         return "crowd"
-    return "box without area" if min(record.bbox[2:]) <= 0 else ""
+    return box_problem(record.bbox)
+
+
+def box_problem(box_xywh: Box) -> str:
+    """Why a box cannot be cropped; empty for one that can."""
+    return "box without area" if min(box_xywh[2:]) < MIN_BOX_SIDE else ""
 
 
 def split_usable(

@@ -12,13 +12,12 @@ from cpn.coco.annotation_file import (
     AnnotationFile,
     CocoFile,
     ignore_other_categories,
-    keypoints_problem,
     person_category,
-    repeated_values,
+    read_sound_records,
 )
 from cpn.coco.records import CocoAnnotation, CocoCategory, CocoImage, CocoPhoto
-from cpn.coco.strict_json import Flaw, convert, convert_each, read_any_json, read_json
-from cpn.errors import UserError
+from cpn.coco.rules import keypoints_problem, orphans_of, repeated_values
+from cpn.coco.strict_json import Flaw
 
 RecordT = TypeVar("RecordT", bound=CocoImage | CocoAnnotation)
 
@@ -44,7 +43,9 @@ def salvage_annotation_file(path: Path) -> Salvage:
         FileNotFoundError: there is no such file.
         UserError: it is not JSON, lacks one of its three lists, or the person category is unclear.
     """
-    content, flaws = _read(path)
+    kind = CocoFile[CocoPhoto]
+    content, mismatches = read_sound_records(path, kind, mend=_without_others(path))
+    flaws = [mismatch.flaw for mismatch in mismatches]
     person = person_category(content.categories, str(path), with_keypoints=True)
     images = _unrepeated(content.images, "image", flaws)
     images = _first_of_each_file(images, flaws)
@@ -52,35 +53,18 @@ def salvage_annotation_file(path: Path) -> Salvage:
     # The annotations of a broken image are told with that image alone.
     listed: set[object] = {*known, *(image.id for image in content.images)}
     listed |= {flaw.record_id for flaw in flaws if flaw.kind == "image"}
+    records = _unrepeated(content.annotations, "annotation", flaws)
+    orphans = {record.id for record in orphans_of(records, listed)}
     sound = []
-    for record in _unrepeated(content.annotations, "annotation", flaws):
-        if record.image_id not in listed:
+    for record in records:
+        if record.id in orphans:
             flaws.append(_orphan(record))
         elif record.category_id == person.id and (problem := keypoints_problem(record, person)):
-            flaws.append(Flaw("annotation", record.id, problem, ""))
+            flaws.append(Flaw("annotation", record.id, problem.text, ""))
         elif record.image_id in known:
             sound.append(record)
     file = AnnotationFile(str(path), person, known, sound)
     return Salvage(file, content.categories, flaws)
-
-
-def _read(path: Path) -> tuple[CocoFile[CocoPhoto], list[Flaw]]:
-    """The file as it stands where every record can be read, else those that can."""
-    kind = CocoFile[CocoPhoto]
-    try:
-        return read_json(path, kind, mend=_without_others(path)), []
-    except UserError:
-        document: Any = read_any_json(path)
-    if not isinstance(document, dict) or not all(
-        isinstance(document.get(name), list) for name in ("images", "annotations", "categories")
-    ):
-        return convert(document, kind, source=str(path)), []  # raises, and says what is missing
-    document = _without_others(path)(document)
-    images, broken_images = convert_each(document["images"], CocoPhoto, "image")
-    annotations, broken = convert_each(document["annotations"], CocoAnnotation, "annotation")
-    categories, broken_categories = convert_each(document["categories"], CocoCategory, "category")
-    flaws = broken_categories + broken_images + broken
-    return CocoFile(images=images, annotations=annotations, categories=categories), flaws
 
 
 def _without_others(path: Path) -> Callable[[Any], Any]:

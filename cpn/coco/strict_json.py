@@ -1,6 +1,7 @@
 """Typed and strict reading of JSON from users: no `"7"` for 7, no `true` for 1, no NaN.
 
-A whole number may be written as 7.0, as pandas does.
+A whole number may be written as 7.0, as pandas does. Of a key that is repeated in one object the
+last value counts, as everywhere in Python.
 """
 
 import codecs
@@ -8,7 +9,7 @@ import json
 import math
 import re
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +24,7 @@ Mend = Callable[[Any], Any]
 _SHOWN_KEYS = 8
 _SHOWN_CHARACTERS = 200
 _NOT_FINITE = "not a finite number"
+_WAY_OUT = "mend or remove the record"
 
 
 class Flaw(NamedTuple):
@@ -39,6 +41,20 @@ class Flaw(NamedTuple):
     record_id: object
     problem: str
     value: str
+
+
+class Mismatch(NamedTuple):
+    """A record that is not of its type.
+
+    Attributes:
+        flaw: what is wrong, in full.
+        reason: the same in few words, such as "annotation: wrong 'bbox'" or "image: no 'id'".
+        message: the line that `convert` refuses the whole document with.
+    """
+
+    flaw: Flaw
+    reason: str
+    message: str
 
 
 def read_json(path: Path, kind: type[T], *, mend: Mend | None = None) -> T:
@@ -76,39 +92,32 @@ def read_any_json(path: Path) -> object:
         return _as_python_reads(content, path, error)[0]
 
 
-def convert_each(records: Sequence[object], kind: type[T], name: str) -> tuple[list[T], list[Flaw]]:
-    """Check records one by one by the rules of `convert`, and go on where one is broken.
+def convert_each(
+    document: Mapping[str, Any], field: str, kind: type[T], *, name: str, source: str
+) -> Iterator[T | Mismatch]:
+    """Check the records of a list, each by itself, as `read_json` checks them all.
 
     Args:
-        records: of one list of a document.
-        kind: what each must be.
+        document: what holds the list.
+        field: the list's name; it is one.
+        kind: what each record must be.
         name: what one is, for `Flaw.kind`.
-
-    Returns:
-        The sound records, and the first flaw of every other one.
+        source: to be named in messages.
     """
-    sound, flaws = [], []
-    for index, record in enumerate(records):
+    for index, record in enumerate(document[field]):
         place = _find_non_finite(record)
+        text = _NOT_FINITE
         try:
             if place is None:
-                sound.append(_converted(record, kind))
+                yield _checked(record, kind)
                 continue
-            problem = _NOT_FINITE
-        except RecursionError:
-            place, problem = (), "nested too deeply"
         except msgspec.ValidationError as error:
-            problem, _, text = str(error).partition(" - at `$")
-            place = _keys(text.rstrip("`"))
-        flaws.append(_flaw(record, place, problem, f"#{index + 1} of the list", name))
-    return sound, flaws
-
-
-def _converted(record: object, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(record, kind)
-    except msgspec.ValidationError:
-        return msgspec.convert(_plain(record), kind)
+            text, place = _text_and_place(error)
+        yield Mismatch(
+            _flaw(record, place, text, f"#{index + 1} of the list", name),
+            f"{name}: {_in_few_words(text, place)}",
+            f"{source}: {_at(document, (field, index, *place), text)}",
+        )
 
 
 def _flaw(record: object, place: Place, problem: str, where: str, name: str) -> Flaw:
@@ -139,6 +148,14 @@ def convert(document: object, kind: type[T], *, source: str, mend: Mend | None =
             and the value.
     """
     try:
+        return _checked(document, kind, mend)
+    except msgspec.ValidationError as error:
+        text, place = _text_and_place(error)
+        raise UserError(f"{source}: {_at(document, place, text)}") from error
+
+
+def _checked(document: object, kind: type[T], mend: Mend | None = None) -> T:
+    try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         problem = error
@@ -146,11 +163,7 @@ def convert(document: object, kind: type[T], *, source: str, mend: Mend | None =
         plain = _plain(document)
         return msgspec.convert(mend(plain) if mend else plain, kind)
     except RecursionError:
-        pass
-    except msgspec.ValidationError as error:
-        problem = error
-    text, _, place = str(problem).partition(" - at `$")
-    raise UserError(f"{source}: {_at(document, _keys(place.rstrip('`')), text)}") from problem
+        raise problem from None
 
 
 def _content(path: Path) -> bytes:
@@ -186,6 +199,18 @@ def _as_python_reads(content: bytes, path: Path, error: Exception) -> tuple[obje
     return document, place
 
 
+def _text_and_place(error: msgspec.ValidationError) -> tuple[str, Place]:
+    text, _, place = str(error).partition(" - at `$")
+    return text, _keys(place.rstrip("`"))
+
+
+def _in_few_words(text: str, place: Place) -> str:
+    if place:
+        return f"wrong '{place[0]}'"
+    missing = re.search(r"missing required field `(\w+)`", text)
+    return f"no '{missing.group(1)}'" if missing else "no JSON object"
+
+
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """The same with numpy's values as Python's and whole floats as integers."""
     if isinstance(value, dict):
@@ -204,9 +229,9 @@ def _at(document: object, place: Place, problem: str) -> str:
     except (LookupError, TypeError):  # a repeated key: what was checked is not what Python kept
         return f"at {_text(place)}: {problem}"
     if isinstance(value, float) and not math.isfinite(value):
-        problem = f"{_NOT_FINITE}; NaN and Infinity are not allowed, mend or remove the record"
+        problem = f"{_NOT_FINITE}; NaN and Infinity are not allowed"
     where = f"at {_text(place)}{_record_id(document, place)}: " if place else ""
-    return f"{where}{problem} (value: {_shown(value)})"
+    return f"{where}{problem} (value: {_shown(value)}); {_WAY_OUT}"
 
 
 def _shown(value: object) -> str:

@@ -1,6 +1,6 @@
 """What a configuration may say of the data: where people are, how they are cropped and changed."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,15 @@ class DataConfig(Strict):
     min_keypoints: PositiveInt = Field(description="train on people with at least N labelled ones")
     workers: Count = Field(description="loader processes per rank; 0: in the main process")
     # With defaults: model files from before these keys stay readable.
+    on_error: Literal["error", "skip"] = Field(
+        "error", description="broken records and photos of data.train: refuse, or leave out, count"
+    )
+    max_skipped: Probability = Field(
+        0.01, description="highest share of people that on_error=skip leaves out"
+    )
+    max_megapixels: float = Field(
+        50, gt=0, le=1000, description="most millions of pixels of photos"
+    )
     cache: str | None = Field(
         None, min_length=1, description="crops by prepare_data.py: a folder or an fsspec address"
     )

@@ -257,6 +257,7 @@ class PredictConfig(Strict):
     boxes: str | None = Field(description="COCO JSON with person boxes; null: the whole image")
     out: str = Field(description="folder for predictions.json and the pictures")
     keypoint_threshold: Probability = Field(description="draw keypoints at least this sure")
+    max_megapixels: float = Field(gt=0, le=1000, description="most millions of pixels of a photo")
     batch_size: PositiveInt
     device: Literal["auto", "cpu", "cuda"]
 

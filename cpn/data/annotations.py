@@ -1,13 +1,13 @@
 """COCO annotation and detection files -> persons to crop.
 
-Broken records are refused with file and id; records that are right but of no use are dropped and
-counted by reason.
+Broken records are refused with file and id, or left out and counted by reason up to a limit where
+`Standards.max_skipped` says so; records that are right but of no use are dropped and counted.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +18,22 @@ from cpn.coco.annotation_file import (
     CocoFile,
     read_annotation_file,
     read_detection_file,
-    refuse_repeated,
     required_area,
 )
+from cpn.coco.broken import BrokenRecords
 from cpn.coco.records import (
     CocoAnnotation,
     CocoDetection,
     CocoPhoto,
+    box_problem,
     describe_dropped,
     split_usable,
 )
+from cpn.coco.rules import repeated_message, repeated_values, without_orphans
 from cpn.coco.strict_json import convert
-from cpn.data.image_files import check_image_files
+from cpn.data.image_files import MAX_MEGAPIXELS
 from cpn.data.persons import FloatArray, PersonInstance, PersonInstances
+from cpn.data.standards import Gaps, Standards, refuse_too_many, with_usable_photos
 from cpn.errors import UserError
 from cpn.skeleton import Skeleton, skeleton_from_category
 
@@ -38,6 +41,7 @@ __all__ = [
     "PersonAnnotations",
     "PersonInstance",
     "PersonInstances",
+    "Standards",
     "read_detections",
     "read_keypoint_names",
     "read_person_annotations",
@@ -54,8 +58,9 @@ class PersonAnnotations:
         skeleton: of the person category.
         category_id: of the person category.
         instances: the persons that are kept, in the file's order.
-        dropped: number of records left out, by reason.
+        dropped: number of records left out as useless, by reason.
         path: the file.
+        gaps: what is broken, where `Standards` lets it be.
     """
 
     skeleton: Skeleton
@@ -63,11 +68,12 @@ class PersonAnnotations:
     instances: PersonInstances
     dropped: Counter[str]
     path: Path
+    gaps: Gaps = Gaps()  # noqa: RUF009 - nobody changes it
 
 
 def read_keypoint_names(annotations: Path) -> tuple[str, ...]:
     """The keypoint names of the person category; raises as `read_person_annotations`."""
-    return tuple(_read_file(annotations).person.keypoints or ())
+    return tuple(_read_file(annotations, BrokenRecords()).person.keypoints or ())
 
 
 def read_person_annotations(
@@ -79,7 +85,7 @@ def read_person_annotations(
     min_keypoints: int = 1,
     limit: int | None = None,
     for_training: bool = True,
-    needs_photos: bool = True,
+    standards: Standards = Standards(),  # noqa: B008 - immutable
 ) -> PersonAnnotations:
     """Reads a COCO keypoint file.
 
@@ -93,15 +99,17 @@ def read_person_annotations(
         sigmas: OKS constants, needed for other keypoints than COCO's 17 (`data.sigmas`).
         flip_pairs: pairs of names (`data.flip_pairs`); None tells them by left/right.
         min_keypoints: fewest labelled keypoints of a training instance.
-        limit: keep only the first so many instances.
+        limit: keep only the first so many instances; of these, broken photos are left out.
         for_training: ignore keypoints outside the image, and do without `area`.
-        needs_photos: make sure that every photo is there.
+        standards: what to refuse.
 
     Raises:
         FileNotFoundError: the file or the image folder does not exist.
-        UserError: a record is broken, an image file is missing, or no person is left.
+        UserError: a record is broken, an image file is missing or too large, more of them than may
+            be skipped are, or no person is left.
     """
-    file = _read_file(annotations)
+    broken = BrokenRecords(skip=standards.max_skipped is not None)
+    file = _read_file(annotations, broken)
     skeleton = file_skeleton(file, sigmas, flip_pairs)
     records, dropped = split_usable(file.annotations, file.person.id)
     keypoints = keypoint_array(records, skeleton.num_keypoints)
@@ -121,8 +129,13 @@ def read_person_annotations(
         keypoints=keypoints[rows],
         areas=[_area(record, file.source, needed=not for_training) for record in records],
     )
-    _finish(instances, dropped, annotations, images_of=annotations if needs_photos else None)
-    return PersonAnnotations(skeleton, file.person.id, instances, +dropped, annotations)
+    usable, missing = with_usable_photos(instances, annotations, standards, broken)
+    left_out = file.left_out + len(instances) - len(usable)
+    total = file.left_out + len(file.annotations)
+    refuse_too_many(broken, left_out + len(missing), total, annotations, standards)
+    _report(usable, dropped, annotations)
+    gaps = Gaps(broken.counts, left_out, missing)
+    return PersonAnnotations(skeleton, file.person.id, usable, +dropped, annotations, gaps)
 
 
 def read_detections(
@@ -134,6 +147,7 @@ def read_detections(
     flip_pairs: Sequence[tuple[str, str]] | None = None,
     score_threshold: float = 0.0,
     limit: int | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> PersonAnnotations:
     """Reads a COCO detections file: person boxes with scores, no keypoints (v = 0 everywhere).
 
@@ -148,12 +162,13 @@ def read_detections(
         flip_pairs: as in `read_person_annotations`.
         score_threshold: lowest score that is kept.
         limit: keep only the first so many boxes.
+        max_megapixels: most millions of pixels of a photo.
 
     Raises:
         FileNotFoundError: a file or the image folder does not exist.
-        UserError: a record is broken, an image is unknown or missing, or no box is left.
+        UserError: a record is broken, an image is unknown, missing or too large, or no box is left.
     """
-    file = _read_file(annotations)
+    file = _read_file(annotations, BrokenRecords())
     skeleton = file_skeleton(file, sigmas, flip_pairs)
     found = read_detection_file(detections, image_ids=file.images.keys(), annotations=file.source)
     dropped: Counter[str] = Counter()
@@ -173,14 +188,25 @@ def read_detections(
         keypoints=np.zeros((len(kept), skeleton.num_keypoints, 3)),
         box_scores=[found[position].score for position in kept],
     )
-    _finish(instances, dropped, detections, images_of=annotations)
+    standards = Standards(max_megapixels=max_megapixels)
+    with_usable_photos(instances, annotations, standards, BrokenRecords())
+    _report(instances, dropped, detections)
     return PersonAnnotations(skeleton, file.person.id, instances, +dropped, detections)
 
 
-def _read_file(path: Path) -> AnnotationFile[CocoPhoto]:
+def _read_file(path: Path, broken: BrokenRecords) -> AnnotationFile[CocoPhoto]:
     """The file; refuses repeated photos, and a person category that names no keypoints."""
-    file = read_annotation_file(path, CocoFile[CocoPhoto])
-    refuse_repeated([photo.file_name for photo in file.images.values()], "file_name", file.source)
+    file = read_annotation_file(path, CocoFile[CocoPhoto], broken=broken)
+    names = [photo.file_name for photo in file.images.values()]
+    if repeated := repeated_values(names):
+        message = repeated_message(names, repeated, "file_name", file.source)
+        broken.found("image: repeated file_name", message, count=sum(repeated.values()))
+        images = {
+            key: photo for key, photo in file.images.items() if photo.file_name not in repeated
+        }
+        records = without_orphans(file.annotations, images, file.source, broken)
+        left_out = file.left_out + len(file.annotations) - len(records)
+        file = replace(file, images=images, annotations=records, left_out=left_out)
     require_keypoint_names(file)
     return file
 
@@ -225,7 +251,7 @@ def _unusable_detection(item: CocoDetection, category_id: int, score_threshold: 
         return "other category"
     if item.score < score_threshold:
         return "score below the threshold"
-    return "box without area" if min(item.bbox[2:]) <= 0 else ""
+    return box_problem(item.bbox)
 
 
 def keypoint_array(records: Sequence[CocoAnnotation], num_keypoints: int) -> FloatArray:
@@ -286,13 +312,12 @@ def build_instances(
     )
 
 
-def _finish(
-    instances: PersonInstances, dropped: Counter[str], path: Path, *, images_of: Path | None
-) -> None:
-    """Checks that something is left and that a file's photos are there; reports the counts."""
+def _report(instances: PersonInstances, dropped: Counter[str], path: Path) -> None:
+    """Makes sure that somebody is left; tells how many were dropped."""
     reasons = describe_dropped(dropped)
     if not instances:
-        raise UserError(f"{path}: no person is left to use; dropped: {reasons}")
-    if images_of is not None:
-        check_image_files(instances, images_of)
+        raise UserError(
+            f"{path}: no person is left to use; dropped: {reasons}; give a file with people whose"
+            " keypoints are labelled"
+        )
     logger.info("%s: %d persons; dropped: %s", path, len(instances), reasons)

@@ -13,12 +13,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch, collate_samples
 from cpn.data.shared_batches import Key, LentSlots, Parcel, SharedBatches, Work
+from cpn.data.skipped_photos import Unreadable, WithUnreadable
 from cpn.errors import UserError
 from cpn.interruption import die_with_parent, ignore_stop
 
 # Keeps the order's random streams apart from the samples', whose second key word is below 2^63.
 ORDER_STREAM = 1 << 63
 PREFETCHED_BATCHES = 2  # per worker
+
+Made = PoseBatch | Parcel | WithUnreadable | UserError
 
 
 class EpochBatchSampler(Sampler[list[Key]]):
@@ -138,11 +141,12 @@ class PoseLoader:
         pin_memory: bool = False,
     ) -> None:
         self._batches = batches
+        self._skipped = dataset.skipped
         pool = None
         if num_workers:
             slots = PREFETCHED_BATCHES * num_workers + held + 1
             pool = SharedBatches(slots, batch_size, dataset.transform.input_hw)
-        self._loader: DataLoader[PoseBatch | Parcel | UserError] = DataLoader(
+        self._loader: DataLoader[Made] = DataLoader(
             _Maker(dataset, pool),
             batch_sampler=LentSlots(batches, pool),  # type: ignore[arg-type]
             num_workers=num_workers,
@@ -164,7 +168,10 @@ class PoseLoader:
         for made in self._loader:
             if isinstance(made, UserError):
                 raise made
-            yield made.unpack() if isinstance(made, Parcel) else made
+            batch = made.made if isinstance(made, WithUnreadable) else made
+            if isinstance(made, WithUnreadable) and self._skipped is not None:
+                self._skipped.add(made.unreadable)
+            yield batch.unpack() if isinstance(batch, Parcel) else batch
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Chooses the epoch that the next iteration gives, and the batch it begins with.
@@ -244,22 +251,26 @@ def eval_loader(
     )
 
 
-class _Maker(Dataset[PoseBatch | Parcel | UserError]):
+class _Maker(Dataset[Made]):
     """Makes a whole batch in the worker, or hands over the user's error instead of it."""
 
     def __init__(self, dataset: PoseDataset, pool: SharedBatches | None) -> None:
         self._dataset = dataset
         self._pool = pool
 
-    def __getitems__(self, work: Work) -> PoseBatch | Parcel | UserError:
+    def __getitems__(self, work: Work) -> Made:
         crops = self._room(work)
-        places = zip(work.keys, crops.numpy(), strict=True)
+        unreadable: list[Unreadable] | None = None if self._dataset.skipped is None else []
         try:
-            samples = [self._dataset.sample(*key, out=place) for key, place in places]
+            samples = [
+                self._dataset.sample(*key, out=place, unreadable=unreadable)
+                for key, place in zip(work.keys, crops.numpy(), strict=True)
+            ]
         except UserError as error:
             return error
         batch = collate_samples(samples, crops=crops)
-        return batch if self._pool is None else self._pool.pack(batch, work.slot)
+        made = batch if self._pool is None else self._pool.pack(batch, work.slot)
+        return WithUnreadable(made, unreadable) if unreadable else made
 
     def _room(self, work: Work) -> Tensor:
         """(N, H, W, 3) uint8 for the crops."""

@@ -88,6 +88,10 @@ class PersonInstances(Sequence[PersonInstance]):
             box_score=float(self.box_scores[index]),
         )
 
+    def keep(self, wanted: npt.NDArray[np.bool_]) -> Self:
+        """The persons for which (N,) `wanted` is true; this very object where all are."""
+        return self if wanted.all() else self.take(np.flatnonzero(wanted).tolist())
+
     def take(self, indices: Iterable[int]) -> Self:
         """The persons at the given positions, in that order."""
         rows = np.fromiter(indices, dtype=np.int64)

@@ -1,5 +1,7 @@
 """Persons as a torch data set: decode, crop, augment."""
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -7,11 +9,18 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from cpn.data.image_files import read_person_image
+from cpn.data.image_files import PhotoError, read_person_image
 from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.data.sample import PoseSample
+from cpn.data.skipped_photos import SkippedPhotos, Unreadable
 from cpn.data.transforms import WHOLE_PHOTO, TransformedPerson
+from cpn.errors import UserError
 from cpn.geometry.crop import Placement
+
+# Keeps the random streams of stand-ins apart from those of samples, whose second key word is below
+# 2^62, and of the epochs' orders.
+STAND_IN_STREAM = 1 << 62
+MAX_STAND_INS = 100
 
 
 class Transform(Protocol):
@@ -77,6 +86,8 @@ class PoseDataset(Dataset[PoseSample]):
         transform: makes the crops.
         seed: of the augmentation, 0 or more.
         images: what they are cropped from; None: their photos.
+        skipped: to be told, by who loads the samples, of people whose photos cannot be used and for
+            whom others stand in; None: they are errors.
     """
 
     def __init__(
@@ -86,11 +97,13 @@ class PoseDataset(Dataset[PoseSample]):
         *,
         seed: int = 0,
         images: PersonImages | None = None,
+        skipped: SkippedPhotos | None = None,
     ) -> None:
         self.instances = instances
         self.transform = transform
         self.seed = seed
         self.images = images or Photos()
+        self.skipped = skipped
 
     def __len__(self) -> int:
         return len(self.instances)
@@ -99,7 +112,12 @@ class PoseDataset(Dataset[PoseSample]):
         return self.sample(*key)
 
     def sample(
-        self, epoch: int, index: int, *, out: npt.NDArray[np.uint8] | None = None
+        self,
+        epoch: int,
+        index: int,
+        *,
+        out: npt.NDArray[np.uint8] | None = None,
+        unreadable: list[Unreadable] | None = None,
     ) -> PoseSample:
         """`self[epoch, index]`, with its crop in memory that is there already.
 
@@ -107,10 +125,16 @@ class PoseDataset(Dataset[PoseSample]):
             epoch: from 0.
             index: of the person.
             out: (H, W, 3) uint8; None: new memory.
+            unreadable: takes the person if its photo cannot be used; another one, who depends on
+                (seed, epoch, index) alone, then stands in. None: that is an error.
+
+        Raises:
+            PhotoError: the photo cannot be used.
+            UserError: nor can those of many stand-ins.
         """
-        instance = self.instances[index]
         random = sample_generator(self.seed, epoch, index)
-        pixels, placement = self.images.read(index, instance)
+        index, pixels, placement = self._read(epoch, index, unreadable)
+        instance = self.instances[index]
         person = self.transform(pixels, instance, random, out=out, placement=placement)
         return PoseSample(
             crop=person.crop,
@@ -125,11 +149,34 @@ class PoseDataset(Dataset[PoseSample]):
             holes=person.holes,
         )
 
+    def _read(
+        self, epoch: int, index: int, unreadable: list[Unreadable] | None
+    ) -> tuple[int, npt.NDArray[np.uint8], Placement]:
+        """The first person whose photo can be used, the one asked for or a stand-in."""
+        for person in chain([index], self._stand_ins(epoch, index)):
+            try:
+                return person, *self.images.read(person, self.instances[person])
+            except PhotoError as error:
+                if unreadable is None:
+                    raise
+                path = str(self.instances[person].image_path)
+                unreadable.append(Unreadable(person, path, error.reason, str(error)))
+        raise UserError(
+            f"none of {MAX_STAND_INS} photos that were to stand in for an unreadable one can be"
+            f" read, the last one: {unreadable[-1].message if unreadable else ''}"
+        )
 
-def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    def _stand_ins(self, epoch: int, index: int) -> Iterator[int]:
+        random = sample_generator(self.seed, epoch, index, stream=STAND_IN_STREAM)
+        for _ in range(MAX_STAND_INS):
+            yield int(random.integers(len(self)))
+
+
+def sample_generator(seed: int, epoch: int, index: int, *, stream: int = 0) -> np.random.Generator:
     """An independent random stream for every (seed, epoch, index).
 
-    Philox is made for this: different keys give unrelated streams. Epochs and indices below 2^32.
+    Philox is made for this: different keys give unrelated streams. Epochs below 2^30, indices below
+    2^32.
     """
-    key = np.array([seed, (epoch << 32) | index], dtype=np.uint64)
+    key = np.array([seed, stream | (epoch << 32) | index], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))

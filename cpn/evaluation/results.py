@@ -114,12 +114,13 @@ def check_results(
         if result.category_id != category_id:
             raise UserError(
                 f"{source}: record {index}: category_id {result.category_id} is not the person"
-                f" category {category_id} of the annotations"
+                f" category {category_id} of the annotations; correct or remove it"
             )
         if len(result.keypoints) != 3 * num_keypoints:
             raise UserError(
                 f"{source}: record {index}: keypoints has {len(result.keypoints)} numbers, expected"
-                f" {3 * num_keypoints} (x, y, score for each of {num_keypoints} keypoints)"
+                f" {3 * num_keypoints} (x, y, score for each of {num_keypoints} keypoints);"
+                " give the results of a network with the annotations' keypoints"
             )
     _check_boxes(results, source)
     _check_images(results, source, image_ids)
@@ -171,7 +172,8 @@ def _check_finite(results: Sequence[KeypointResult], source: str) -> None:
         )
         raise UserError(
             f"{source}: {len({index for index, _ in bad})} of {len(results)} results have"
-            f" non-finite numbers (first: {places}); pycocotools would score NaN as perfect"
+            f" non-finite numbers (first: {places}); pycocotools would score NaN as perfect;"
+            " remove them or estimate again"
         )
 
 

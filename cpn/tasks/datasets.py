@@ -4,9 +4,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 from cpn.config.data_schema import AugmentConfig, DataConfig, InputConfig, SplitConfig
-from cpn.config.schema import PersonBoxes, TrainConfig
+from cpn.config.schema import TrainConfig
 from cpn.data.annotations import (
     PersonAnnotations,
+    Standards,
     read_detections,
     read_keypoint_names,
     read_person_annotations,
@@ -21,6 +22,7 @@ from cpn.data.loaders import (
     train_loader,
 )
 from cpn.data.pose_dataset import PoseDataset
+from cpn.data.skipped_photos import SkippedPhotos
 from cpn.data.transforms import PersonTransform
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError
@@ -35,7 +37,8 @@ def read_split(
     Args:
         data: how to read the file.
         split: the file.
-        for_training: see `read_person_annotations`; then `data.cache` may stand for the photos.
+        for_training: see `read_person_annotations`; then `data.cache` may stand for the photos, and
+            `data.on_error` may be heeded.
         skeleton: the file must have its keypoints, in its order; None: any.
 
     Raises:
@@ -53,7 +56,7 @@ def read_split(
         min_keypoints=data.min_keypoints,
         limit=split.limit,
         for_training=for_training,
-        needs_photos=not (for_training and data.cache is not None),
+        standards=_standards(data, for_training=for_training),
     )
 
 
@@ -77,6 +80,16 @@ def flip_pairs(data: DataConfig) -> list[tuple[str, str]] | None:
     return None if data.flip_pairs is None else [(a, b) for a, b in data.flip_pairs]
 
 
+def _standards(data: DataConfig, *, for_training: bool) -> Standards:
+    """Evaluation is strict always: whom it left out would be missing from the ground truth."""
+    skips = for_training and data.on_error == "skip"
+    return Standards(
+        max_skipped=data.max_skipped if skips else None,
+        max_megapixels=data.max_megapixels,
+        needs_photos=not (for_training and data.cache is not None),
+    )
+
+
 def check_keypoint_names(path: Path, skeleton: Skeleton) -> None:
     """Refuses an annotation file whose keypoints are not the skeleton's, in order.
 
@@ -92,10 +105,8 @@ def check_keypoint_names(path: Path, skeleton: Skeleton) -> None:
             )
 
 
-def with_boxes(
-    people: PersonAnnotations, config: PersonBoxes, *, images: str, limit: int | None
-) -> PersonAnnotations:
-    """The people by the boxes that evaluation is asked to use."""
+def with_boxes(people: PersonAnnotations, config: TrainConfig) -> PersonAnnotations:
+    """The people of data.val by the boxes that evaluation is asked to use."""
     detections = config.detections
     if detections.file is None:
         return people
@@ -103,18 +114,41 @@ def with_boxes(
     return read_detections(
         Path(detections.file),
         people.path,
-        Path(images),
+        Path(config.data.val.images),
         sigmas=people.skeleton.sigmas,
         flip_pairs=[(names[a], names[b]) for a, b in people.skeleton.flip_pairs],
         score_threshold=detections.score_threshold,
-        limit=limit,
+        limit=config.data.val.limit,
+        max_megapixels=config.data.max_megapixels,
+    )
+
+
+def skipped_photos(people: PersonAnnotations, config: TrainConfig) -> SkippedPhotos | None:
+    """What counts the people whose photos training cannot read; None: they are errors."""
+    if config.data.on_error == "error":
+        return None
+    return SkippedPhotos(
+        max_skipped=config.data.max_skipped,
+        total=len(people.instances) + people.gaps.left_out,
+        gaps=people.gaps,
+        source=str(people.path),
     )
 
 
 def training_batches(
-    people: PersonAnnotations, config: TrainConfig, context: DistributedContext
+    people: PersonAnnotations,
+    config: TrainConfig,
+    context: DistributedContext,
+    *,
+    skipped: SkippedPhotos | None = None,
 ) -> PoseLoader:
     """Shuffled, augmented crops: a function of (seed, epoch) whatever the ranks and workers.
+
+    Args:
+        people: to be cropped.
+        config: how.
+        context: gives each rank its share.
+        skipped: counts people whose photos cannot be read; None: they are errors.
 
     Raises:
         UserError: the batch does not fit the people or the ranks, or the crop cache does not fit.
@@ -127,7 +161,7 @@ def training_batches(
     if cache is not None and config.data.cache_window is not None:
         window = ShardWindow(cache.shard_numbers, config.data.cache_window)
     return train_loader(
-        PoseDataset(people.instances, transform, seed=config.seed, images=cache),
+        PoseDataset(people.instances, transform, seed=config.seed, images=cache, skipped=skipped),
         global_batch=config.engine.batch_size // config.engine.accumulate,
         rank=context.rank,
         world_size=context.world_size,

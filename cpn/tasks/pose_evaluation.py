@@ -207,7 +207,7 @@ def evaluation_set(
     """
     split = config.data.val
     known = read_split(config.data, split, for_training=False, skeleton=skeleton)
-    people = with_boxes(known, config, images=split.images, limit=split.limit)
+    people = with_boxes(known, config)
     scorer = PoseScorer.create(
         people,
         config.postprocess,

@@ -15,7 +15,6 @@ from cpn.atomic import write_atomically, write_json
 from cpn.coco.annotation_file import (
     ignore_other_categories,
     person_category,
-    refuse_repeated,
     refuse_unknown_images,
 )
 from cpn.coco.records import (
@@ -26,9 +25,10 @@ from cpn.coco.records import (
     describe_dropped,
     split_usable,
 )
+from cpn.coco.rules import refuse_repeated
 from cpn.coco.strict_json import read_json
 from cpn.config.schema import PredictConfig
-from cpn.data.image_files import read_image
+from cpn.data.image_files import MAX_MEGAPIXELS, read_image
 from cpn.errors import UserError
 from cpn.geometry.boxes import xywh_to_xyxy
 from cpn.predictor import Poses, Predictor
@@ -91,7 +91,7 @@ def predict(config: PredictConfig) -> Path:
     records: list[dict[str, Any]] = []
     for path in paths:
         given = people.get(path)
-        image = read_photo(path, given)
+        image = read_photo(path, given, max_megapixels=config.max_megapixels)
         poses = predictor(image, None if given is None else given.boxes_xyxy)
         records += to_records(path, poses)
         shown = np.where(poses.scores >= config.keypoint_threshold, poses.scores, 0.0)
@@ -103,7 +103,9 @@ def predict(config: PredictConfig) -> Path:
     return written
 
 
-def read_photo(path: Path, boxes: PhotoBoxes | None) -> Image:
+def read_photo(
+    path: Path, boxes: PhotoBoxes | None, *, max_megapixels: float = MAX_MEGAPIXELS
+) -> Image:
     """A photo (H, W, 3) RGB, upright by its EXIF orientation.
 
     Only where the size that goes with its boxes is that of the stored pixels, the boxes are of
@@ -113,10 +115,10 @@ def read_photo(path: Path, boxes: PhotoBoxes | None) -> Image:
     Raises:
         UserError: as `read_image`, or the boxes are of neither size.
     """
-    upright = read_image(path, upright=True)
+    upright = read_image(path, upright=True, max_megapixels=max_megapixels)
     if boxes is None or not boxes.boxes_xyxy.size:
         return upright
-    stored = read_image(path)
+    stored = read_image(path, max_megapixels=max_megapixels)
     if boxes.size_hw not in {None, upright.shape[:2], stored.shape[:2]}:
         raise UserError(
             f"{path}: its boxes are of a photo of {_wxh(boxes.size_hw)} (width x height), it has"

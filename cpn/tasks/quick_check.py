@@ -22,7 +22,9 @@ def check_quickly(config: TrainConfig, train: PersonAnnotations, val: PersonAnno
         UserError: what was read cannot be trained on.
     """
     annotated = val if config.boxes == "ground_truth" else None
-    findings = inspect_training_set(train, annotated, train_photos=config.data.cache is None)
+    # With data.on_error=skip the loader counts the photos that it cannot use.
+    photos = config.data.cache is None and config.data.on_error == "error"
+    findings = inspect_training_set(train, annotated, train_photos=photos)
     for finding in findings:
         if finding.severity == "error":
             raise UserError(f"{finding.text} (python scripts/check_data.py tells everything)")

@@ -32,7 +32,7 @@ from cpn.engine.training_state import Progress
 from cpn.interruption import STOP
 from cpn.models.cpn import CascadedPyramidNetwork
 from cpn.models.statistics import model_statistics
-from cpn.tasks.datasets import read_split, training_batches
+from cpn.tasks.datasets import read_split, skipped_photos, training_batches
 from cpn.tasks.epoch_evaluation import EpochEvaluation
 from cpn.tasks.pictures import PictureLogger
 from cpn.tasks.quick_check import check_quickly
@@ -110,7 +110,14 @@ def _build_trainer(
     people: PersonAnnotations,
     tracker: NullTracker,
 ) -> Trainer[PoseBatch]:
-    loader = training_batches(people, config, context)
+    skipped = skipped_photos(people, config)
+    loader = training_batches(people, config, context, skipped=skipped)
+
+    def set_epoch(epoch: int, first_batch: int) -> None:
+        if skipped is not None:
+            skipped.exchange(context.all_gather_object)
+        loader.set_epoch(epoch, first_batch)
+
     criterion = PoseCriterion(
         model, build_encoder(config.heatmap), build_loss(config.loss, model.level_names)
     )
@@ -120,7 +127,7 @@ def _build_trainer(
     )
     task = TrainingTask(
         train_loader=loader,
-        set_epoch=loader.set_epoch,
+        set_epoch=set_epoch,
         loss=criterion,
         evaluate=evaluation,
         save_model=partial(_save_model, config, directory, people),

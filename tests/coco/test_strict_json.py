@@ -120,6 +120,12 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     assert read_json(path, list[Record]) == [Record(1)]
 
 
+def test_of_a_repeated_key_the_last_value_counts(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text('[{"id": 1, "id": 2}]')
+    assert read_json(path, list[Record]) == [Record(2)]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such file: .*none\.json"):
         read_json(tmp_path / "none.json", list[Record])

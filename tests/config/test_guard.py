@@ -110,7 +110,7 @@ def test_options_of_the_folder_pass(text: str) -> None:
         ("a.yaml", "defaults: [data: x//tmp/evil]\n", "defaults may not lead out of the folder"),
         (".yaml", "a: {_target_: os.system}\n", "_target_ is not accepted"),
         ("experiment/.yaml", "hydra: {job_logging: {root: null}}\n", "Hydra's own settings"),
-        ("a.yaml", "a: " + "[" * 5000 + "]" * 5000, "line 1: nested more than 30 deep"),
+        ("a.yaml", "a: " + "[" * 5000 + "]" * 5000, "not YAML: nested deeper than 30 levels"),
         ("hydra/launcher/a.yaml", "a: 1\n", "Hydra's own settings"),
         ("a.yaml", "a: " + "x" * MAX_YAML_BYTES, f"allowed: at most {MAX_YAML_BYTES}"),
         ("a.yaml", "a: [1\nb: {", "not YAML"),
@@ -170,8 +170,8 @@ def bomb(levels: int = 30) -> str:
     [
         (bomb(), "line 1: anchors and aliases are not accepted, write the value out"),
         ("a: !!python/object/apply:os.system [x]\n", "tags are not accepted"),
-        ("[" * MAX_YAML_BYTES, "not YAML: nested deeper than 50 levels"),
-        ("{a: " * (MAX_YAML_BYTES // 4), "not YAML: nested deeper than 50 levels"),
+        ("[" * MAX_YAML_BYTES, "not YAML: nested deeper than 30 levels"),
+        ("{a: " * (MAX_YAML_BYTES // 4), "not YAML: nested deeper than 30 levels"),
     ],
 )
 def test_hostile_yaml_costs_less_than_a_second(tmp_path: Path, text: str, reason: str) -> None:

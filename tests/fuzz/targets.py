@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from cpn.coco.annotation_file import read_detection_file
 from cpn.config.guard import refused_option, refused_override
 from cpn.config.validation import validate_plain
-from cpn.data.annotations import read_person_annotations
+from cpn.data.annotations import Standards, read_person_annotations
 from cpn.data.crop_cache.index import CacheIndex
 from cpn.data.image_files import read_image
 from cpn.engine.model_file import load_model_file
@@ -65,7 +65,8 @@ def tried(read: Callable[[], Any]) -> Any:
 def annotations(data: bytes) -> None:
     """COCO annotations, for training and for evaluation."""
     path = written("annotations.json", data)
-    people = tried(lambda: read_person_annotations(path, folder(), needs_photos=False))
+    standards = Standards(needs_photos=False)
+    people = tried(lambda: read_person_annotations(path, folder(), standards=standards))
     if people is not None:
         assert (people.instances.boxes_xywh[:, 2:] > 0).all()
     truth = tried(lambda: read_ground_truth(path))

@@ -33,6 +33,7 @@ def predict_config(checkpoint: Path, **changes: Any) -> PredictConfig:
         "out": str(checkpoint.parent / "predictions"),
         "boxes": None,
         "keypoint_threshold": 0.3,
+        "max_megapixels": 50,
         "batch_size": 2,
         "device": "cpu",
     }

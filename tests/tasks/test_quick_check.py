@@ -65,7 +65,7 @@ def test_an_error_ends_the_training_before_anything_is_written(
 ) -> None:
     (tiny_coco.images / "001.png").write_bytes(b"no photo")
     with pytest.raises(
-        UserError, match=r"001\.png: not a readable image; fetch it .*check_data\.py"
+        UserError, match=r"001\.png: not a readable image: it is no .*; fetch it .*check_data\.py"
     ):
         train(tiny_config("engine.epochs=1"))
     assert not (tmp_path / "runs").exists()

@@ -10,9 +10,17 @@ from typing import NamedTuple
 import xxhash
 
 from cpn.coco.records import CocoPhoto
-from cpn.data.image_files import decode_image, decode_stored
+from cpn.data.image_files import (
+    MISSING,
+    WAY_OUT,
+    PhotoError,
+    decode_image,
+    decode_stored,
+    photo_header,
+    read_photo_bytes,
+)
 from cpn.data.inspection.finding import Finding
-from cpn.errors import UserError, os_error_text
+from cpn.errors import one_line
 
 Watch = Callable[[Iterable["PhotoState"]], Iterable["PhotoState"]]
 
@@ -86,31 +94,36 @@ def _read(folder: Path, listing: "_Listing", photo: CocoPhoto) -> PhotoState:
         return PhotoState(photo, "", problem, advice, repr(photo.file_name))
     path = folder / relative
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+        content = read_photo_bytes(path, photo.width * photo.height)
+    except PhotoError as error:
+        if error.reason != MISSING:
+            return _unusable(photo, "", error, path)
         advice = f"add the files to {folder} or mend 'file_name'"
         return PhotoState(photo, "", "the file is missing", advice, listing.hint(relative))
-    except OSError as error:
-        problem = f"the file cannot be read: {error.strerror}"
-        return PhotoState(photo, "", problem, "mend or replace it", os_error_text(error))
-    return _decoded(photo, content, path)
-
-
-def _decoded(photo: CocoPhoto, content: bytes, path: Path) -> PhotoState:
     digest = xxhash.xxh3_128_hexdigest(content)
-    stated = (photo.height, photo.width)
     try:
-        height, width = decode_stored(content, path).shape[:2]
-        if (height, width) == stated:
-            return PhotoState(photo, digest)
-        upright = decode_image(content, path, upright=True).shape[:2]
-    except UserError as error:
-        problem, _, advice = str(error).removeprefix(f"{path}: ").partition("; ")
-        return PhotoState(photo, digest, problem, advice or "leave it out", photo.file_name)
+        return _decoded(photo, digest, content, path)
+    except PhotoError as error:
+        return _unusable(photo, digest, error, path)
+
+
+def _unusable(photo: CocoPhoto, digest: str, error: PhotoError, path: Path) -> PhotoState:
+    problem, _, advice = str(error).removeprefix(f"{one_line(path)}: ").partition("; ")
+    return PhotoState(photo, digest, problem, advice or WAY_OUT, photo.file_name)
+
+
+def _decoded(photo: CocoPhoto, digest: str, content: bytes, path: Path) -> PhotoState:
+    """Decodes it where its size is the stated one, which bounds what that takes."""
+    header = photo_header(content, path)
+    stated = (photo.height, photo.width)
+    if header == stated:
+        decode_stored(content, path, header)
+        return PhotoState(photo, digest)
+    height, width = header
     example = f"{photo.file_name} is {width} x {height}, stated {photo.width} x {photo.height}"
     problem = "the size is not the stated 'width' x 'height'"
     advice = "annotate these very files, or bring back the ones that were annotated"
-    if upright == stated:
+    if (width, height) == stated == decode_image(content, path, header, upright=True).shape[:2]:
         problem = f"{problem} but for a turn by the EXIF orientation"
         advice = (
             "photos are read as stored: turn the pixels and drop the orientation (jpegtran, "

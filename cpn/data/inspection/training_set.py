@@ -26,7 +26,7 @@ def inspect_training_set(
     Args:
         train: who is trained on.
         val: who is evaluated on; None: nobody to look at.
-        train_photos: training reads photos, not a crop cache.
+        train_photos: training reads photos, not a crop cache, and all of them have to be right.
     """
     findings = _inspect(train, photos=train_photos)
     if val is None:

@@ -68,7 +68,8 @@ def test_files_that_do_not_decode_are_grouped(folder: Path) -> None:
         "2 photos (ids 1, 2): the JPEG file is cut off (first: 1.jpg); fetch it again or leave it"
         " out"
     )
-    assert (page.ids, page.what) == ((3,), "not a readable image (first: 3.jpg)")
+    kinds = "it is a web page, allowed are JPEG, PNG, WebP or BMP"
+    assert (page.ids, page.what) == ((3,), f"not a readable image: {kinds} (first: 3.jpg)")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,8 @@ def test_names_that_lead_out_are_not_followed(folder: Path, name: str) -> None:
 
 def test_a_folder_in_place_of_a_file(folder: Path) -> None:
     (folder / "3.jpg").mkdir()
-    assert only(inspect(folder, photo(3, "3.jpg"))).what.startswith("the file cannot be read: Is a")
+    found = only(inspect(folder, photo(3, "3.jpg")))
+    assert found.what.startswith("cannot read the image: Is a directory")
 
 
 def test_a_photo_without_people_is_no_error(folder: Path) -> None:
