@@ -178,12 +178,9 @@ def read_image(
     Raises:
         PhotoError: the file is missing, cut off, too large or no readable image.
     """
-    most = int(max_megapixels * 1e6)
-    content = read_photo_bytes(path, most)
+    content = read_photo_bytes(path, int(max_megapixels * 1e6))
     header = photo_header(content, path)
-    if header.height * header.width > most:
-        size, problem = _wxh(header), _too_many(header.height * header.width, max_megapixels)
-        raise PhotoError(f"{one_line(path)}: the photo is {size}; {problem}", TOO_LARGE)
+    refuse_too_large(header, path, max_megapixels)
     return decode_image(content, path, header, upright=upright)
 
 
@@ -223,6 +220,18 @@ def decode_stored(content: bytes, path: Path, header: ImageHeader) -> npt.NDArra
     """
     image = _decode_jpeg(content, path)
     return decode_image(content, path, header) if image is None else image
+
+
+def refuse_too_large(header: ImageHeader, path: Path, max_megapixels: float) -> None:
+    """Makes sure that a photo has at most so many pixels, to be asked before it is decoded.
+
+    Raises:
+        PhotoError: it has more.
+    """
+    pixels = header.height * header.width
+    if pixels > max_megapixels * 1e6:
+        what = f"{one_line(path)}: the photo is {_wxh(header)}"
+        raise PhotoError(f"{what}; {_too_many(pixels, max_megapixels)}", TOO_LARGE)
 
 
 def _too_many(pixels: int, max_megapixels: float) -> str:

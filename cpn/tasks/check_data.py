@@ -77,6 +77,7 @@ def _look_at_photos(
         report.photos,
         Path(split.images),
         needed=report.needed,
+        max_megapixels=data.max_megapixels,
         threads=max(1, data.workers),
         watch=partial(_with_progress, console, len(report.photos)),
     )

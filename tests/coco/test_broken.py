@@ -46,6 +46,11 @@ def test_a_right_file_has_nothing_broken(tmp_path: Path) -> None:
 RECORDS: dict[str, tuple[Any, str, str]] = {
     "NaN": (person(7, bbox=[0, 0, float("nan"), 1]), "annotation: wrong 'bbox'", "not a finite"),
     "infinite": (person(7, area=float("inf")), "annotation: wrong 'area'", "not a finite number"),
+    "infinite where nothing is read": (
+        person(7, segmentation=[float("inf")]),
+        "annotation: wrong 'segmentation'",
+        "not a finite number",
+    ),
     "short box": (person(7, bbox=[1, 2]), "annotation: wrong 'bbox'", "length 4, got 2"),
     "no box": (
         {"id": 7, "image_id": 1, "category_id": 1},

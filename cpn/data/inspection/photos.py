@@ -11,6 +11,7 @@ import xxhash
 
 from cpn.coco.records import CocoPhoto
 from cpn.data.image_files import (
+    MAX_MEGAPIXELS,
     MISSING,
     WAY_OUT,
     PhotoError,
@@ -18,7 +19,9 @@ from cpn.data.image_files import (
     decode_stored,
     photo_header,
     read_photo_bytes,
+    refuse_too_large,
 )
+from cpn.data.image_header import ImageHeader
 from cpn.data.inspection.finding import Finding
 from cpn.errors import one_line
 
@@ -60,6 +63,7 @@ def inspect_photos(
     folder: Path,
     *,
     needed: Collection[int],
+    max_megapixels: float = MAX_MEGAPIXELS,
     threads: int = 1,
     watch: Watch = iter,
 ) -> PhotoReport:
@@ -69,6 +73,7 @@ def inspect_photos(
         photos: of one split.
         folder: that their `file_name`s are relative to.
         needed: ids of those with people; a problem with another one is no error.
+        max_megapixels: a photo with more pixels is not decoded, but told.
         threads: how many decode at a time.
         watch: is given the photos' states as they come, to show progress.
     """
@@ -77,7 +82,7 @@ def inspect_photos(
         return PhotoReport([Finding("error", what, "set data.*.images to the photos' folder")], {})
     listing = _Listing(folder)
     with ThreadPoolExecutor(threads) as pool:
-        states = list(watch(pool.map(partial(_read, folder, listing), photos)))
+        states = list(watch(pool.map(partial(_read, folder, listing, max_megapixels), photos)))
     first: dict[str, str] = {}
     twins: dict[str, list[PhotoState]] = defaultdict(list)
     for state in filter(lambda state: state.digest, states):
@@ -86,7 +91,7 @@ def inspect_photos(
     return PhotoReport([*_by_problem(states, needed), *_repeated(twins)], first)
 
 
-def _read(folder: Path, listing: "_Listing", photo: CocoPhoto) -> PhotoState:
+def _read(folder: Path, listing: "_Listing", max_megapixels: float, photo: CocoPhoto) -> PhotoState:
     relative = PurePosixPath(photo.file_name)
     if relative.is_absolute() or ".." in relative.parts:
         problem = "'file_name' leads out of the image folder"
@@ -94,7 +99,7 @@ def _read(folder: Path, listing: "_Listing", photo: CocoPhoto) -> PhotoState:
         return PhotoState(photo, "", problem, advice, repr(photo.file_name))
     path = folder / relative
     try:
-        content = read_photo_bytes(path, photo.width * photo.height)
+        content = read_photo_bytes(path, int(max_megapixels * 1e6))
     except PhotoError as error:
         if error.reason != MISSING:
             return _unusable(photo, "", error, path)
@@ -102,7 +107,9 @@ def _read(folder: Path, listing: "_Listing", photo: CocoPhoto) -> PhotoState:
         return PhotoState(photo, "", "the file is missing", advice, listing.hint(relative))
     digest = xxhash.xxh3_128_hexdigest(content)
     try:
-        return _decoded(photo, digest, content, path)
+        header = photo_header(content, path)
+        refuse_too_large(header, path, max_megapixels)
+        return _decoded(photo, digest, content, path, header)
     except PhotoError as error:
         return _unusable(photo, digest, error, path)
 
@@ -112,9 +119,10 @@ def _unusable(photo: CocoPhoto, digest: str, error: PhotoError, path: Path) -> P
     return PhotoState(photo, digest, problem, advice or WAY_OUT, photo.file_name)
 
 
-def _decoded(photo: CocoPhoto, digest: str, content: bytes, path: Path) -> PhotoState:
-    """Decodes it where its size is the stated one, which bounds what that takes."""
-    header = photo_header(content, path)
+def _decoded(
+    photo: CocoPhoto, digest: str, content: bytes, path: Path, header: ImageHeader
+) -> PhotoState:
+    """Decodes it where its size is the stated one, but for a turn."""
     stated = (photo.height, photo.width)
     if header == stated:
         decode_stored(content, path, header)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import cv2
@@ -96,6 +97,23 @@ def test_a_folder_in_place_of_a_file(folder: Path) -> None:
     (folder / "3.jpg").mkdir()
     found = only(inspect(folder, photo(3, "3.jpg")))
     assert found.what.startswith("cannot read the image: Is a directory")
+
+
+def test_a_photo_of_too_many_pixels_is_not_decoded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("cpn.data.inspection.photos.decode_stored")
+    report = inspect_photos([photo(1, "1.jpg")], folder, needed=[1], max_megapixels=0.0023)
+    (finding,) = report.findings
+    assert (finding.severity, finding.ids) == ("error", (1,))
+    assert finding.what == "the photo is 60 x 40 (first: 1.jpg)"
+    assert finding.advice.startswith("0.0024 megapixels are more than max_megapixels=0.0023")
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "3.jpg")
+    found = only(inspect(folder, photo(3, "3.jpg")))
+    assert found.what.startswith("cannot read the image: it is no file")
 
 
 def test_a_photo_without_people_is_no_error(folder: Path) -> None:
