@@ -51,16 +51,11 @@ class CropCache:
         """(N,) the shard that holds each person."""
         return self.index.shard[self.rows]
 
-    def read(
-        self,
-        person: int,
-        instance: PersonInstance,  # noqa: ARG002
-    ) -> tuple[npt.NDArray[np.uint8], Placement]:
+    def read(self, instance: PersonInstance) -> tuple[npt.NDArray[np.uint8], Placement]:
         """A person's part of its photo.
 
         Args:
-            person: its position among the cache's.
-            instance: the same person.
+            instance: one of the persons that the cache was opened for, told by its `index`.
 
         Returns:
             (h, w, 4) uint8, see `cpn.data.image_files.read_person_image`, and where it lies.
@@ -68,7 +63,7 @@ class CropCache:
         Raises:
             UserError: the piece cannot be read, or is not what was written.
         """
-        row = int(self.rows[person])
+        row = int(self.rows[instance.index])
         content = self._content(row)
         x0, y0, x1, y1 = self.index.corners[row].tolist()
         placement = Placement(x0, y0, int(self.index.halvings[row]))
