@@ -48,9 +48,9 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
     """Cuts one person out with a single warp.
 
     Reads `box_xywh` and turns `image` into the crop, `points` (K, 2) from the image to the crop
-    frame, and `visibility` (K,) along with them. The parameters of a call hold its `matrix`. Crops
-    go to `out` where that is set, which saves a copy. `placement` says what part of the photo the
-    image is; everything else is of the whole photo.
+    frame, and `visibility` (K,) along with them. The parameters of a call hold its `matrix`. The
+    crop goes to `out` unless that is None, which saves a copy. `placement` says what part of the
+    photo the image is; everything else is of the whole photo.
     """
 
     _targets = ()
@@ -68,8 +68,6 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
         self.input_hw = input_hw
         self.margin = margin
         self.augmentation = augmentation
-        self.out: Uint8Array | None = None
-        self.placement = WHOLE_PHOTO
         self._flip_permutation = list(skeleton.flip_permutation)
         self.halves = [list(skeleton.upper_body), list(skeleton.lower_body)]
 
@@ -85,14 +83,14 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
     @property
     def targets_as_params(self) -> list[str]:
         """The data keys the parameters depend on."""
-        return ["box_xywh", "points", "visibility"]
+        return ["box_xywh", "points", "visibility", "out", "placement"]
 
     def get_params_dependent_on_data(
         self,
         params: dict[str, Any],  # noqa: ARG002  (the name is albumentations')
         data: dict[str, Any],
     ) -> dict[str, Any]:
-        """Draws the crop: its `matrix`, and whether it is a `flip`."""
+        """Draws the crop: its `matrix`, and whether it is a `flip`; `apply` needs the others."""
         aspect = self.input_hw[1] / self.input_hw[0]
         box_xywh, margin, draws = data["box_xywh"], self.margin, {}
         if self.augmentation is not None:
@@ -102,11 +100,20 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
                 box_xywh, margin = half, HALF_BODY_MARGIN
         center, size_wh = grow_box(box_xywh, aspect=aspect, margin=margin)
         matrix = crop_matrix(center, size_wh, self.input_hw, **draws)
-        return {"matrix": matrix, "flip": draws.get("flip", False)}
+        given = {name: data[name] for name in ("out", "placement")}
+        return {"matrix": matrix, "flip": draws.get("flip", False), **given}
 
-    def apply(self, img: Uint8Array, *, matrix: FloatArray, **_: object) -> Uint8Array:
+    def apply(
+        self,
+        img: Uint8Array,
+        *,
+        matrix: FloatArray,
+        out: Uint8Array | None,
+        placement: Placement,
+        **_: object,
+    ) -> Uint8Array:
         """The warp."""
-        return warp_crop(img, self.placement.matrix(matrix), self.input_hw, out=self.out)
+        return warp_crop(img, placement.matrix(matrix), self.input_hw, out=out)
 
     def apply_to_points(
         self, points: FloatArray, *, matrix: FloatArray, flip: bool, **_: object
@@ -255,12 +262,13 @@ class PersonTransform:
                 raise ValueError("an augmenting PersonTransform needs a random generator")
             python_random = random.Random(int(rng.integers(2**63)))  # noqa: S311  (no secrets)
             self._compose.set_random_state(rng, python_random)
-        self.crop.out, self.crop.placement = out, placement
         result = self._compose(
             image=image_rgb,
             box_xywh=instance.box_xywh,
             points=instance.keypoints[:, :2],
             visibility=instance.keypoints[:, 2].astype(np.int64),
+            out=out,
+            placement=placement,
         )
         points, visibility = result["points"].astype(np.float32), result["visibility"]
         if self.augmentation is not None:
