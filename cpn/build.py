@@ -14,7 +14,7 @@ from cpn.config.validation import ConfigError, validate_plain
 from cpn.data.photometrics import apply_photometrics
 from cpn.data.sample import PoseBatch
 from cpn.engine.model_file import load_model_file, save_model_file
-from cpn.errors import UserError
+from cpn.errors import UserError, first_line
 from cpn.heatmaps.encode import HeatmapEncoder, heatmap_peak
 from cpn.losses import CpnLoss, LossParts
 from cpn.models.backbone import create_backbone
@@ -227,7 +227,7 @@ def _reason(error: Exception) -> str:
         return "; ".join(str(problem) for problem in error.problems)
     if isinstance(error, KeyError):
         return f"no {error.args[0]} in it"
-    return str(error).partition("\n")[0]
+    return first_line(error)
 
 
 def read_metrics(metadata: Mapping[str, Any]) -> dict[str, float]:

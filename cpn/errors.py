@@ -18,6 +18,11 @@ def os_error_text(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}"
 
 
+def first_line(error: BaseException) -> str:
+    """Of what an error says, or its kind; the other lines may be stack frames."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def one_line(text: object) -> str:
     """Text from outside, such as a file's name: line ends and control characters are escaped."""
     shown = str(text)

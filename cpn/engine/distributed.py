@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cpn.errors import UserError
+from cpn.errors import UserError, first_line
 from cpn.interruption import die_with_parent
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ class DistributedContext:
             if not self.is_distributed or not _is_of_communication(error):
                 raise
             raise LostPeerError(
-                f"rank {self.rank} lost another rank at {place()} ({_first_line(error)}), whose "
+                f"rank {self.rank} lost another rank at {place()} ({first_line(error)}), whose "
                 "output says why; the same command with run.if_exists=resume goes on"
             ) from error
 
@@ -114,10 +114,6 @@ class DistributedContext:
 
 def _is_of_communication(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo" in str(error)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 def select_device(name: str, local_rank: int = 0) -> torch.device:

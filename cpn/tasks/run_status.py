@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from cpn.atomic import write_json
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.training_state import Progress
-from cpn.errors import UserError
+from cpn.errors import UserError, first_line
 from cpn.interruption import Interrupted
 from cpn.tasks.run_directory import RunDirectory, decided_by_main
 
@@ -60,7 +60,7 @@ class RunStatus:
             self.write("preempted", str(interrupted))
             raise
         except BaseException as error:
-            self.write("failed", f"{type(error).__name__}: {error}".partition("\n")[0])
+            self.write("failed", f"{type(error).__name__}: {first_line(error)}")
             raise
         self.write("done")
 
