@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from cpn.data.augmentation import Augmentation
 from cpn.data.persons import FloatArray, PersonInstance
-from cpn.data.photometrics import MAX_HOLES, NO_HOLES, SAME_COLOUR, colour_matrix
+from cpn.data.photometrics import NO_HOLES, SAME_COLOUR, draw_photometrics
 from cpn.errors import UserError
 from cpn.geometry.crop import Placement, crop_matrix, grow_box, transform_points, warp_crop
 from cpn.skeleton import Skeleton
@@ -30,7 +30,6 @@ IntArray = npt.NDArray[np.int64]
 HALF_BODY_MARGIN = 1.5
 MIN_HALF_BODY_KEYPOINTS = 3
 WHOLE_PHOTO = Placement()
-HOLE_SIDES = (0.05, 0.2)  # of the crop's
 
 
 class TransformedPerson(NamedTuple):
@@ -168,43 +167,6 @@ def half_body_boxes(
     return np.where(usable[..., None], boxes, 0.0), usable
 
 
-class DrawnPhotometrics(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
-    """Draws a `colour` matrix and `holes`, which `apply_photometrics` applies on the device.
-
-    The parameters of a call hold both; the crop stays as it is.
-    """
-
-    def __init__(self, augmentation: Augmentation, input_hw: tuple[int, int]) -> None:
-        super().__init__(p=1.0)
-        self.augmentation = augmentation
-        self.input_hw = input_hw
-
-    def get_params(self) -> dict[str, Any]:
-        """Draws the three factors and, where there are to be some, one to four rectangles."""
-        augmentation, rng = self.augmentation, self.random_generator
-        strengths = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
-        factors = 1.0 + np.array(strengths) * rng.uniform(-1.0, 1.0, 3)
-        holes = NO_HOLES
-        if augmentation.dropout_probability and rng.random() < augmentation.dropout_probability:
-            holes = _draw_holes(rng, self.input_hw)
-        return {"colour": colour_matrix(*factors.tolist()), "holes": holes}
-
-    def apply(self, img: Uint8Array, **_: object) -> Uint8Array:
-        """The crop, unchanged."""
-        return img
-
-
-def _draw_holes(rng: np.random.Generator, input_hw: tuple[int, int]) -> npt.NDArray[np.int32]:
-    """(MAX_HOLES, 4) rectangles x0, y0, x1, y1 inside the crop, the last ones perhaps empty."""
-    holes = NO_HOLES.copy()
-    size_wh = np.array(input_hw[::-1])
-    for hole in holes[: rng.integers(1, MAX_HOLES + 1)]:
-        sides = np.maximum(1, size_wh * rng.uniform(*HOLE_SIDES, 2)).astype(np.int64)
-        hole[:2] = rng.integers(0, size_wh - sides + 1)
-        hole[2:] = hole[:2] + sides
-    return holes
-
-
 class PersonTransform:
     """Photo and person -> crop, points, visibility and the matrix between them.
 
@@ -232,12 +194,8 @@ class PersonTransform:
         self.input_hw = input_hw
         self.augmentation = augmentation
         self.crop = PersonCrop(skeleton, input_hw, margin=margin, augmentation=augmentation)
-        self._looks: DrawnPhotometrics | None = None
-        others: list[A.BasicTransform] = []
-        if augmentation is not None:
-            self._looks = DrawnPhotometrics(augmentation, input_hw)
-            others = [*_blur(augmentation), self._looks]
-        self._compose = A.Compose([self.crop, *others])
+        blur = _blur(augmentation) if augmentation is not None else []
+        self._compose = A.Compose([self.crop, *blur])
 
     def __call__(
         self,
@@ -275,9 +233,8 @@ class PersonTransform:
             visibility = np.where(self._inside(points), visibility, 0)
         matrix = self.crop.get_applied_params()["matrix"]
         colour, holes = SAME_COLOUR, NO_HOLES
-        if self._looks is not None:
-            drawn = self._looks.get_applied_params()
-            colour, holes = drawn["colour"], drawn["holes"]
+        if self.augmentation is not None and rng is not None:
+            colour, holes = draw_photometrics(self.augmentation, self.input_hw, rng)
         crop = result["image"]
         if out is not None and crop is not out:  # blurred, or copied on the way
             out[...] = crop

@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 import xxhash
 
 from cpn.data.crop_cache.index import INDEX_NAME, CacheIndex, Rule, Shard, photo_numbers
@@ -21,6 +20,7 @@ from cpn.data.crop_cache.storage import (
     is_remote,
     read_index_file,
 )
+from cpn.data.jpeg import decode_rgbx
 from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.data.transforms import PersonCrop
 from cpn.errors import UserError, count_records
@@ -67,10 +67,10 @@ class CropCache:
         content = self._content(row)
         x0, y0, x1, y1 = self.index.corners[row].tolist()
         placement = Placement(x0, y0, int(self.index.halvings[row]))
-        if self.index.encoding == "jpeg":
-            return np.asarray(simplejpeg.decode_jpeg(content, colorspace="RGBX")), placement
         side = 2**placement.halvings
         height, width = (y1 - y0) // side, (x1 - x0) // side
+        if self.index.encoding == "jpeg":
+            return decode_rgbx(content, (height, width)), placement
         pixels = np.frombuffer(content, dtype=np.uint8)[-height * width * 3 :]
         rgba = cv2.cvtColor(pixels.reshape(height, width, 3), cv2.COLOR_RGB2RGBA)
         return np.asarray(rgba, dtype=np.uint8), placement
