@@ -1,14 +1,13 @@
-"""The person crop and its augmentation, as albumentations transforms in one `Compose`.
+"""The person crop and its augmentation.
 
 One warp takes the photo to the crop: rotation, scale and flip are in its matrix, and the points go
 through the same matrix. Colours and blanked rectangles are only drawn here, see
-`cpn.data.photometrics`. albumentations' own random streams are replaced for every call, because
-they ignore all global seeds and repeat in forked workers.
+`cpn.data.photometrics`; albumentations blurs.
 """
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,16 +42,8 @@ class TransformedPerson(NamedTuple):
     holes: npt.NDArray[np.int32]
 
 
-class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has no types
-    """Cuts one person out with a single warp.
-
-    Reads `box_xywh` and turns `image` into the crop, `points` (K, 2) from the image to the crop
-    frame, and `visibility` (K,) along with them. The parameters of a call hold its `matrix`. The
-    crop goes to `out` unless that is None, which saves a copy. `placement` says what part of the
-    photo the image is; everything else is of the whole photo.
-    """
-
-    _targets = ()
+class PersonCrop:
+    """The rule by which people are cut out of photos; `draw` gives one crop of a person."""
 
     def __init__(
         self,
@@ -62,75 +53,34 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
         margin: float,
         augmentation: Augmentation | None,
     ) -> None:
-        super().__init__(p=1.0)
         self.skeleton = skeleton
         self.input_hw = input_hw
         self.margin = margin
         self.augmentation = augmentation
-        self._flip_permutation = list(skeleton.flip_permutation)
         self.halves = [list(skeleton.upper_body), list(skeleton.lower_body)]
 
-    @property
-    def targets(self) -> dict[str, Callable[..., Any]]:
-        """The data keys this transform changes."""
-        return {
-            "image": self.apply,
-            "points": self.apply_to_points,
-            "visibility": self.apply_to_visibility,
-        }
+    def draw(
+        self, instance: PersonInstance, rng: np.random.Generator | None
+    ) -> tuple[FloatArray, bool]:
+        """A (2, 3) map from the photo to the crop, and whether it mirrors.
 
-    @property
-    def targets_as_params(self) -> list[str]:
-        """The data keys the parameters depend on."""
-        return ["box_xywh", "points", "visibility", "out", "placement"]
-
-    def get_params_dependent_on_data(
-        self,
-        params: dict[str, Any],  # noqa: ARG002  (the name is albumentations')
-        data: dict[str, Any],
-    ) -> dict[str, Any]:
-        """Draws the crop: its `matrix`, and whether it is a `flip`; `apply` needs the others."""
-        aspect = self.input_hw[1] / self.input_hw[0]
-        box_xywh, margin, draws = data["box_xywh"], self.margin, {}
-        if self.augmentation is not None:
-            draws = _draw_pose(self.augmentation, self.random_generator)
-            half = self._half_body_box(data["points"], data["visibility"], self.augmentation)
+        Without augmentation it is always the same one.
+        """
+        box_xywh, margin, draws = instance.box_xywh, self.margin, {}
+        if self.augmentation is not None and rng is not None:
+            draws = _draw_pose(self.augmentation, rng)
+            half = self._half_body_box(instance.keypoints, self.augmentation, rng)
             if half is not None:
                 box_xywh, margin = half, HALF_BODY_MARGIN
+        aspect = self.input_hw[1] / self.input_hw[0]
         center, size_wh = grow_box(box_xywh, aspect=aspect, margin=margin)
-        matrix = crop_matrix(center, size_wh, self.input_hw, **draws)
-        given = {name: data[name] for name in ("out", "placement")}
-        return {"matrix": matrix, "flip": draws.get("flip", False), **given}
-
-    def apply(
-        self,
-        img: Uint8Array,
-        *,
-        matrix: FloatArray,
-        out: Uint8Array | None,
-        placement: Placement,
-        **_: object,
-    ) -> Uint8Array:
-        """The warp."""
-        return warp_crop(img, placement.matrix(matrix), self.input_hw, out=out)
-
-    def apply_to_points(
-        self, points: FloatArray, *, matrix: FloatArray, flip: bool, **_: object
-    ) -> FloatArray:
-        """The same map for (K, 2) points; a flip also exchanges left and right."""
-        mapped = transform_points(matrix, points)
-        return mapped[self._flip_permutation] if flip else mapped
-
-    def apply_to_visibility(self, visibility: IntArray, *, flip: bool, **_: object) -> IntArray:
-        """Visibility changes places with its points."""
-        return visibility[self._flip_permutation] if flip else visibility
+        return crop_matrix(center, size_wh, self.input_hw, **draws), draws.get("flip", False)
 
     def _half_body_box(
-        self, points: FloatArray, visibility: IntArray, augmentation: Augmentation
+        self, keypoints: FloatArray, augmentation: Augmentation, rng: np.random.Generator
     ) -> FloatArray | None:
         """The box around the labelled keypoints of one half, or None to keep the person whole."""
-        rng = self.random_generator
-        labelled = visibility > 0
+        labelled = keypoints[:, 2] > 0
         if rng.random() >= augmentation.half_body_probability:
             return None
         if labelled.sum() <= augmentation.half_body_min_keypoints:
@@ -139,7 +89,7 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
         if not halves:
             return None
         half = halves[rng.integers(len(halves))]
-        box, usable = half_body_boxes(points, labelled, half)
+        box, usable = half_body_boxes(keypoints[:, :2], labelled, half)
         return box if usable else None
 
 
@@ -194,8 +144,11 @@ class PersonTransform:
         self.input_hw = input_hw
         self.augmentation = augmentation
         self.crop = PersonCrop(skeleton, input_hw, margin=margin, augmentation=augmentation)
-        blur = _blur(augmentation) if augmentation is not None else []
-        self._compose = A.Compose([self.crop, *blur])
+        self._flip_permutation = list(skeleton.flip_permutation)
+        self._blur: A.Compose | None = None
+        if augmentation is not None and augmentation.blur_probability > 0:
+            blur = A.GaussianBlur(sigma_limit=(0.5, 2.0), p=augmentation.blur_probability)
+            self._blur = A.Compose([blur])
 
     def __call__(
         self,
@@ -215,30 +168,23 @@ class PersonTransform:
             out: (*input_hw, 3) uint8 for the crop; None: new memory.
             placement: the part of the photo that the image is.
         """
-        if self.augmentation is not None:
-            if rng is None:
-                raise ValueError("an augmenting PersonTransform needs a random generator")
+        if self.augmentation is not None and rng is None:
+            raise ValueError("an augmenting PersonTransform needs a random generator")
+        matrix, flip = self.crop.draw(instance, rng)
+        crop = warp_crop(image_rgb, placement.matrix(matrix), self.input_hw, out=out)
+        points = transform_points(matrix, instance.keypoints[:, :2]).astype(np.float32)
+        visibility = instance.keypoints[:, 2].astype(np.int64)
+        if flip:  # left and right change places
+            points, visibility = points[self._flip_permutation], visibility[self._flip_permutation]
+        if self.augmentation is None or rng is None:
+            return TransformedPerson(crop, points, visibility, matrix, SAME_COLOUR, NO_HOLES)
+        visibility = np.where(self._inside(points), visibility, 0)
+        colour, holes = draw_photometrics(self.augmentation, self.input_hw, rng)
+        if self._blur is not None:
+            # albumentations' own random streams ignore all seeds and repeat in forked workers
             python_random = random.Random(int(rng.integers(2**63)))  # noqa: S311  (no secrets)
-            self._compose.set_random_state(rng, python_random)
-        result = self._compose(
-            image=image_rgb,
-            box_xywh=instance.box_xywh,
-            points=instance.keypoints[:, :2],
-            visibility=instance.keypoints[:, 2].astype(np.int64),
-            out=out,
-            placement=placement,
-        )
-        points, visibility = result["points"].astype(np.float32), result["visibility"]
-        if self.augmentation is not None:
-            visibility = np.where(self._inside(points), visibility, 0)
-        matrix = self.crop.get_applied_params()["matrix"]
-        colour, holes = SAME_COLOUR, NO_HOLES
-        if self.augmentation is not None and rng is not None:
-            colour, holes = draw_photometrics(self.augmentation, self.input_hw, rng)
-        crop = result["image"]
-        if out is not None and crop is not out:  # blurred, or copied on the way
-            out[...] = crop
-            crop = out
+            self._blur.set_random_state(rng, python_random)
+            crop[...] = self._blur(image=crop)["image"]
         return TransformedPerson(crop, points, visibility, matrix, colour, holes)
 
     def _inside(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
@@ -256,12 +202,6 @@ def _draw_pose(augmentation: Augmentation, rng: np.random.Generator) -> dict[str
         "rotation_degrees": angle if rotates else 0.0,
         "flip": bool(rng.random() < augmentation.flip_probability),
     }
-
-
-def _blur(augmentation: Augmentation) -> list[A.BasicTransform]:
-    if not augmentation.blur_probability:
-        return []
-    return [A.GaussianBlur(sigma_limit=(0.5, 2.0), p=augmentation.blur_probability)]
 
 
 def _check_flip(skeleton: Skeleton) -> None:
