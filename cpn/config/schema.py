@@ -98,7 +98,7 @@ def _odd_or_zero(blur_kernel: int) -> int:
     return blur_kernel
 
 
-BlurKernel = Annotated[int, Field(ge=0), AfterValidator(_odd_or_zero)]
+BlurKernel = Annotated[int, Field(ge=0, le=1023), AfterValidator(_odd_or_zero)]
 
 
 class DecodeConfig(Strict):

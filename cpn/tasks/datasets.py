@@ -60,6 +60,12 @@ def read_split(
     )
 
 
+def read_people_with_photos(data: DataConfig) -> PersonAnnotations:
+    """The training people, with their photos even where `data.cache` would stand for these."""
+    photos = data.model_copy(update={"cache": None})
+    return read_split(photos, photos.train, for_training=True)
+
+
 def annotation_path(split: SplitConfig) -> Path:
     """The annotation file of a split.
 

@@ -129,8 +129,15 @@ def open_cache(
             f"{_difference(index.rule, rule)}; {ANOTHER}"
         )
     if is_remote(address):
-        name, people = xxhash.xxh3_64_hexdigest(content), len(index.shard)
-        shards = RemoteShards(address, index.shards, copies, people=people, name=name)
+        people = len(index.shard)
+        shards = RemoteShards(
+            address,
+            index.shards,
+            copies,
+            people=people,
+            name=xxhash.xxh3_64_hexdigest(address.rstrip("/").encode()),
+            version=xxhash.xxh3_64_hexdigest(content),
+        )
         logger.info("%s: %d pieces in %d shards", address, people, len(index.shards))
         return CropCache(index, rows, shards)
     _check_files(Path(address), index)
