@@ -100,7 +100,7 @@ class GroundTruth:
         return {
             "images": images,
             "annotations": annotations,
-            "categories": [{"id": self.category_id}],
+            "categories": [{"id": self.category_id, "name": "person"}],
         }
 
 
