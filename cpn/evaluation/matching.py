@@ -96,7 +96,7 @@ class Matches:
     def precisions(self) -> FloatArray:
         """(A, T, 101) precision at the recalls `RECALLS`; NaN without people to find."""
         ones = np.ones((1, len(self.image_ids)), dtype=np.int64)
-        return self._curves(ones)[0][0]
+        return np.asarray(self._curves(ones)[0][0])
 
     def statistics(self, weights: IntArray | None = None) -> FloatArray:
         """The ten numbers of COCO's keypoint evaluation, NaN where there is nobody to find.
@@ -108,7 +108,8 @@ class Matches:
             (R, 10); (10,) without weights, equal to pycocotools' to the last bit.
         """
         if weights is None:
-            return self.statistics(np.ones((1, len(self.image_ids)), dtype=np.int64))[0]
+            ones = np.ones((1, len(self.image_ids)), dtype=np.int64)
+            return np.asarray(self.statistics(ones)[0])
         parts = []
         for start in range(0, len(weights), WEIGHTS_AT_ONCE):
             precision, recall = self._curves(weights[start : start + WEIGHTS_AT_ONCE])

@@ -115,10 +115,10 @@ def test_hotcoco_s_sigmas_are_ours() -> None:
     points = np.c_[np.arange(17.0) * 9, np.arange(17.0) * 7, np.full(17, 2.0)]
     person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0.0, 0.0, 150.0, 120.0]}
     person |= {"area": 9000.0, "iscrowd": 0, "keypoints": points.ravel().tolist()}
-    document = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "person"}]}
-    document["annotations"] = [person | {"num_keypoints": 17}]  # type: ignore[list-item]
-    result = {"image_id": 1, "category_id": 1, "score": 1.0}
-    result["keypoints"] = (points + np.array([3.0, 0.0, 0.0])).ravel().tolist()  # type: ignore[assignment]
+    document: dict[str, Any] = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "person"}]}
+    document["annotations"] = [person | {"num_keypoints": 17}]
+    result: dict[str, Any] = {"image_id": 1, "category_id": 1, "score": 1.0}
+    result["keypoints"] = (points + np.array([3.0, 0.0, 0.0])).ravel().tolist()
     strict, loose = (
         CocoEvaluation(
             document, [dict(result)], kind="keypoints", sigmas=[sigma] * 17, engine="hotcoco"
