@@ -33,7 +33,7 @@ from cpn.evaluation import (
     read_ground_truth,
     to_coco_results,
 )
-from cpn.evaluation.pck import TORSO_DIAGONALS, pck
+from cpn.evaluation.pck import TORSO, head_of, pck
 from cpn.interruption import EvaluationStopped
 from cpn.postprocess import rescore, suppress
 from cpn.skeleton import Skeleton
@@ -95,12 +95,12 @@ class PoseScorer:
         return "ground truth" if self.detections is None else str(self.detections)
 
     def score(self, predictions: PosePredictions) -> PoseEvaluation:
-        """The ten COCO numbers; with ground-truth boxes PCK@0.2 of the torso too."""
+        """The ten COCO numbers; with ground-truth boxes PCK too, see `_pck`."""
         predictions.check_finite()
         results = self._results(predictions)
         metrics = self._average_precision(results, None)
         if self.detections is None:
-            metrics["PCK"] = self._pck(predictions, np.arange(len(predictions)))
+            metrics |= self._pck(predictions, np.arange(len(predictions)))
         return PoseEvaluation(metrics, results, predictions)
 
     def score_images(
@@ -111,7 +111,7 @@ class PoseScorer:
         metrics = self._average_precision(evaluation.results, chosen)
         if self.detections is None:
             rows = np.flatnonzero(np.isin(evaluation.predictions.image_ids, list(chosen)))
-            metrics["PCK"] = self._pck(evaluation.predictions, rows)
+            metrics |= self._pck(evaluation.predictions, rows)
         return metrics
 
     def describe(self) -> str:
@@ -159,15 +159,23 @@ class PoseScorer:
             annotation_ids=ids,
         )
 
-    def _pck(self, predictions: PosePredictions, rows: np.ndarray[Any, Any]) -> float:
-        """PCK of some rows; NaN for a skeleton without shoulders and hips: it has no torso."""
-        if not has_torso(self.people.skeleton):
-            return float("nan")
-        instances = self.people.instances
+    def _pck(self, predictions: PosePredictions, rows: np.ndarray[Any, Any]) -> dict[str, float]:
+        """PCK@0.2 of the torso and its AUC, and PCKh@0.5 where the skeleton marks the head.
+
+        NaN for a skeleton without shoulders and hips: it has no torso.
+        """
+        instances, skeleton = self.people.instances, self.people.skeleton
         order = np.argsort(instances.annotation_ids)
         found = order[np.searchsorted(instances.annotation_ids[order], predictions.instance_ids)]
-        truths = instances.keypoints[found[rows]]
-        return pck(predictions.keypoints[rows], truths, skeleton=self.people.skeleton).value
+        pair = predictions.keypoints[rows], instances.keypoints[found[rows]]
+        metrics = {"PCK": float("nan"), "PCK-AUC": float("nan")}
+        if TORSO.fits(skeleton):
+            torso = pck(*pair, skeleton=skeleton)
+            metrics = {"PCK": torso.value, "PCK-AUC": torso.area}
+        if (yardstick := head_of(skeleton)) is not None:
+            head = pck(*pair, skeleton=skeleton, fraction=0.5, yardstick=yardstick)
+            metrics |= {"PCKh": head.value, "PCKh-AUC": head.area}
+        return metrics
 
 
 @dataclass(frozen=True)
@@ -218,11 +226,6 @@ def evaluation_set(
     dataset = evaluation_dataset(people, config.input)
     batches = evaluation_batches(dataset, context, batch_size=batch_size, workers=workers)
     return EvaluationSet(dataset, batches, scorer)
-
-
-def has_torso(skeleton: Skeleton) -> bool:
-    """Whether it has the shoulders and hips that PCK measures by."""
-    return {name for pair in TORSO_DIAGONALS for name in pair} <= set(skeleton.keypoint_names)
 
 
 def evaluate_poses(

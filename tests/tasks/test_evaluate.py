@@ -247,7 +247,7 @@ def test_numbers_by_an_image_field(
     assert written["boxes"] == "ground truth"
     assert written["group_by"] == "source"
     assert list(written["groups"]) == ["even", "odd"]
-    assert set(written["groups"]["even"]) == {*COCO_METRICS, "PCK"}
+    assert set(written["groups"]["even"]) == {*COCO_METRICS, "PCK", "PCK-AUC"}
     monkeypatch.setattr("cpn.tasks.evaluate.evaluate_poses", None)  # it must not come to that
     with pytest.raises(UserError, match="group_by=colour: the images have no such field"):
         evaluate(evaluate_config(checkpoint=str(checkpoint), group_by="colour"))
