@@ -187,6 +187,20 @@ class TrainConfig(PersonBoxes):
         return self
 
 
+class CompareConfig(Strict):
+    """`scripts/compare.py`: is one results file better than another, by how much, and where."""
+
+    a: str = Field(description="COCO keypoint results JSON")
+    b: str = Field(description="another one of the same images")
+    annotations: str = Field(description="the COCO keypoint JSON that both are scored against")
+    sigmas: list[Positive] | None = Field(description="OKS sigmas; null: COCO's, by keypoint names")
+    resamples: PositiveInt = Field(description="of the images, for intervals and p-values")
+    confidence: float = Field(gt=0, lt=1, description="of the intervals")
+    seed: Count = Field(description="of the resamples")
+    most: Count = Field(description="how many of the people who changed most are listed")
+    out: str | None = Field(description="JSON of all numbers and people; null: none")
+
+
 class EvaluateConfig(PersonBoxes):
     """`scripts/evaluate.py`: a checkpoint on a data set, or an existing results file.
 

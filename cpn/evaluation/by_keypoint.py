@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from cpn.evaluation.coco_api import Engine
-from cpn.evaluation.coco_keypoints import match_keypoints
+from cpn.evaluation.coco_keypoints import KeypointEvaluation, match_keypoints
 from cpn.evaluation.ground_truth import GroundTruth
 from cpn.evaluation.results import KeypointResult
 from cpn.skeleton import Skeleton
@@ -66,14 +66,26 @@ def average_precision_by_subset(
     """AP of sets of keypoints, as `body_parts` gives them; see `average_precision_by_keypoint`."""
     found = {}
     for name, indices in subsets.items():
-        metrics = match_keypoints(
-            _truth_of(truth, indices),
-            [_result_of(result, indices) for result in results],
-            sigmas=[skeleton.sigmas[k] for k in indices],
-            engine=engine,
-        ).metrics
+        metrics = match_subset(truth, results, skeleton, indices, engine=engine).metrics
         found[name] = SubsetPrecision(metrics["AP"], metrics["AP50"], metrics["AP75"])
     return found
+
+
+def match_subset(
+    truth: GroundTruth,
+    results: Sequence[KeypointResult],
+    skeleton: Skeleton,
+    indices: Sequence[int],
+    *,
+    engine: Engine = "hotcoco",
+) -> KeypointEvaluation:
+    """`match_keypoints` as if only these keypoints existed."""
+    return match_keypoints(
+        _truth_of(truth, indices),
+        [_result_of(result, indices) for result in results],
+        sigmas=[skeleton.sigmas[k] for k in indices],
+        engine=engine,
+    )
 
 
 def _truth_of(truth: GroundTruth, indices: Sequence[int]) -> GroundTruth:

@@ -13,7 +13,7 @@ from cpn.errors import UserError
 from cpn.evaluation.coco_api import CocoEvaluation, Engine
 from cpn.evaluation.ground_truth import GroundTruth, read_ground_truth
 from cpn.evaluation.results import KeypointResult, check_results, parse_results, read_results
-from cpn.skeleton import COCO_17, skeleton_from_category
+from cpn.skeleton import COCO_17, Skeleton, sided_pairs, skeleton_from_category
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def score_results_file(
         UserError: a file is refused, with the record; or the sigmas are not known.
     """
     truth = read_ground_truth(annotations)
-    oks_sigmas = category_sigmas(truth, sigmas)
+    oks_sigmas = category_skeleton(truth, sigmas).sigmas
     _check_sigmas(truth, oks_sigmas)
     records = read_results(
         results,
@@ -136,24 +136,29 @@ def score_results_file(
     return _evaluated(chosen, records, oks_sigmas, engine).metrics
 
 
-def category_sigmas(truth: GroundTruth, sigmas: Sequence[float] | None = None) -> tuple[float, ...]:
-    """The OKS constants for a ground truth, given or by the keypoint names of its category.
+def category_skeleton(truth: GroundTruth, sigmas: Sequence[float] | None = None) -> Skeleton:
+    """The skeleton of a ground truth's category, with sigmas given or known by keypoint names.
 
-    A category that names no keypoints, with 17 keypoints per person, is taken for COCO's, and a
-    warning says so.
+    Left and right are paired by name, those without a counterpart are left alone: nothing is
+    mirrored here. A category that names no keypoints, with 17 per person, is taken for COCO's, and
+    a warning says so.
 
     Raises:
         UserError: the names are not COCO's and no sigmas are given.
     """
-    if truth.keypoint_names:
-        # Flip pairs and limbs do not matter here, so none that cannot be told is an error.
-        category = {"keypoints": truth.keypoint_names}
-        skeleton = skeleton_from_category(
-            category, source=truth.source, sigmas=sigmas, flip_pairs=()
+    names = truth.keypoint_names
+    if names:
+        category = {"keypoints": names, "skeleton": [[a + 1, b + 1] for a, b in truth.limbs]}
+        pairs, _ = sided_pairs(names)
+        return skeleton_from_category(
+            category, source=truth.source, sigmas=sigmas, flip_pairs=pairs
         )
-        return skeleton.sigmas
     if sigmas is not None:
-        return tuple(sigmas)
+        unnamed = tuple(f"keypoint {number + 1}" for number in range(len(sigmas)))
+        try:
+            return Skeleton(unnamed, (), (), tuple(sigmas))
+        except ValueError as error:
+            raise UserError(f"sigmas=[…] (data.sigmas in train.py): {error}") from error
     found = {len(person.keypoints) // 3 for person in truth.persons if person.keypoints}
     if found != {COCO_17.num_keypoints}:
         raise UserError(
@@ -167,7 +172,7 @@ def category_sigmas(truth: GroundTruth, sigmas: Sequence[float] | None = None) -
         truth.source,
         truth.category_id,
     )
-    return COCO_17.sigmas
+    return COCO_17
 
 
 def write_metrics(metrics: Mapping[str, float], path: Path) -> None:

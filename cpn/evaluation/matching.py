@@ -7,8 +7,9 @@ Legend: A area classes, T OKS thresholds, D results, G people, I images, R sets 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,11 @@ class Matches:
             counted=np.stack([part.counted for part in parts]),
         )
 
+    def of_all_sizes(self) -> Self:
+        """Without the classes of medium and large people, whose numbers become NaN: faster."""
+        first = {name: getattr(self, name)[:1] for name in ("matched", "ignored", "counted")}
+        return replace(self, **first)
+
     def precisions(self) -> FloatArray:
         """(A, T, 101) precision at the recalls `RECALLS`; NaN without people to find."""
         ones = np.ones((1, len(self.image_ids)), dtype=np.int64)
@@ -120,6 +126,9 @@ class Matches:
         kinds = {"precision": precision, "recall": recall[..., None]}
         columns = []
         for area, threshold, kind in AVERAGES:
+            if area >= len(self.matched):
+                columns.append(np.full(len(precision), np.nan))
+                continue
             values = kinds[kind][:, area]
             if threshold is not None:
                 values = values[:, np.isclose(self.thresholds, threshold)]
@@ -131,30 +140,87 @@ class Matches:
         areas, thresholds = self.matched.shape[:2]
         precision = np.full((len(weights), areas, thresholds, len(RECALLS)), np.nan)
         recall = np.full((len(weights), areas, thresholds), np.nan)
-        of_results = weights.astype(np.int32)[:, self.result_images]
-        for area in range(areas):
+        of_results = weights[:, self.result_images]
+        for area, (judged, levels) in enumerate(self._places):
             people = weights[:, self.person_images[self.counted[area]]].sum(axis=1)
-            for level in range(thresholds):
-                found = self.matched[area, level] & ~self.ignored[area, level]
-                judged = np.where(self.ignored[area, level], np.int32(0), of_results)
-                places = np.flatnonzero(found)
-                right = np.cumsum(of_results[:, places], axis=1)
-                total = np.cumsum(judged, axis=1, out=judged)[:, places]
-                for row in np.flatnonzero(people):
-                    at, share = right[row] / people[row], right[row] / (total[row] + EPSILON)
-                    precision[row, area, level] = _at_recalls(at, share)
-                    recall[row, area, level] = at[-1] if len(at) else 0.0
+            there, needed = people > 0, _people_needed(people)
+            up_to = np.cumsum(of_results[:, judged], axis=1)
+            for level, places in enumerate(levels):
+                right = np.cumsum(of_results[:, places.found], axis=1)
+                spared = np.cumsum(of_results[:, places.spared], axis=1)
+                spared = np.concatenate([np.zeros((len(weights), 1), np.int64), spared], axis=1)
+                total = up_to[:, places.among_judged] - spared[:, places.spared_before]
+                shares = right / (total + EPSILON)
+                precision[there, area, level] = _at_recalls(right, shares, needed)[there]
+                last = right[there, -1] if len(places.found) else 0
+                recall[there, area, level] = last / people[there]
         return precision, recall
 
+    @cached_property
+    def _places(self) -> list[tuple[IntArray, list["_Places"]]]:
+        """Per area class: the results that some threshold judges, and `_Places` per threshold."""
+        found = self.matched & ~self.ignored
+        per_class = []
+        for area, ignored in enumerate(self.ignored):
+            judged = ~ignored.all(axis=0)
+            rank = np.cumsum(judged) - 1
+            levels = []
+            for level in range(len(ignored)):
+                places = np.flatnonzero(found[area, level])
+                spared = np.flatnonzero(ignored[level] & judged)
+                before = np.searchsorted(spared, places)
+                levels.append(_Places(places, rank[places], spared, before))
+            per_class.append((np.flatnonzero(judged), levels))
+        return per_class
 
-def _at_recalls(recall: FloatArray, precision: FloatArray) -> FloatArray:
-    """The highest precision at each recall of `RECALLS` or a higher one; 0 beyond the last.
+
+class _Places(NamedTuple):
+    """What precision is computed from at one threshold, so that few results need be summed over.
+
+    Attributes:
+        found: (P,) the results that found a person, by falling score.
+        among_judged: (P,) their places among the results that some threshold judges.
+        spared: (S,) results that this threshold ignores and another one judges.
+        spared_before: (P,) how many of those come before each of `found`.
+    """
+
+    found: IntArray
+    among_judged: IntArray
+    spared: IntArray
+    spared_before: IntArray
+
+
+def _people_needed(people: IntArray) -> IntArray:
+    """(R, 101) the fewest people found that make each recall of `RECALLS`, of (R,) people.
+
+    In floating point, as pycocotools compares: n / people >= recall.
+    """
+    needed = np.ceil(RECALLS * people[:, None]).astype(np.int64)
+    divisor = np.maximum(people, 1)[:, None]
+    needed -= (needed - 1) / divisor >= RECALLS
+    return np.asarray(needed + (needed / divisor < RECALLS))
+
+
+def _at_recalls(right: IntArray, precision: FloatArray, needed: IntArray) -> FloatArray:
+    """(R, 101) the highest precision where at least the `needed` people are found; 0 beyond.
 
     The points are those at which a person was found. Between them precision only falls, so no
     other one counts.
+
+    Args:
+        right: (R, P) people found, rising.
+        precision: (R, P).
+        needed: (R, 101).
     """
-    highest = np.maximum.accumulate(precision[::-1])[::-1]
-    return np.append(highest, 0.0)[np.searchsorted(recall, RECALLS, side="left")]
+    rows, points = right.shape
+    highest = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    highest = np.concatenate([highest, np.zeros((rows, 1))], axis=1)
+    # One search in all rows: what is added lifts each row above the one before.
+    lift = np.arange(rows)[:, None] * (max(needed.max(initial=0), right.max(initial=0)) + 1)
+    found = np.searchsorted((right + lift).ravel(), needed + lift, side="left")
+    return np.asarray(
+        np.take_along_axis(highest, found - np.arange(rows)[:, None] * points, axis=1)
+    )
 
 
 @dataclass(frozen=True, eq=False)
