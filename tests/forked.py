@@ -7,7 +7,7 @@ not survive that.
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, set_start_method
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,16 @@ def _run(
     log: Path | None,
 ) -> None:
     os.environ.update(environment)
+    set_start_method(None, force=True)  # as in a program: its default
     if log is not None:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for stream in (1, 2):
             os.dup2(descriptor, stream)
     torch.set_num_threads(1)
-    target(*args)
+    code: Any = 0
+    try:
+        target(*args)
+    except SystemExit as error:
+        code = error.code
+    # Not from within: what the error keeps alive, such as a loader's workers, would never end.
+    raise SystemExit(code)
