@@ -5,8 +5,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.forked import exit_codes, forked
-from tests.tasks.program import last_line, train_and_lose_a_worker, train_program
+from tests.own_mounts import why_not
+from tests.tasks.program import (
+    last_line,
+    train_and_lose_a_worker,
+    train_on_a_full_disk,
+    train_program,
+    train_read_only,
+)
+
+needs_mounts = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 
 def _status(run: Path) -> dict[str, Any]:
@@ -34,3 +45,48 @@ def test_a_killed_worker_is_named_and_the_run_can_go_on(
     assert _status(run)["state"] == "done"
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
+
+
+NEEDS = r"cannot be written: No space left on device; it needs \d{6,7} bytes, \d+ are free; .*room"
+
+
+@needs_mounts
+@pytest.mark.parametrize(
+    ("save_every", "left", "told"),
+    [
+        ("1", 200_000, rf"checkpoints/step_00000002\.ckpt: the training state {NEEDS}"),
+        ("null", 200_000, rf"model\.safetensors: the model {NEEDS}"),
+        ("null", 0, r"status\.json: No space left on device"),
+    ],
+)
+def test_a_full_disk_ends_a_run_in_one_line_and_costs_nothing(
+    tiny_overrides: list[str], tmp_path: Path, save_every: str, left: int, told: str
+) -> None:
+    """F7: what was there stays, and with room again the run goes on."""
+    run, report = tmp_path / "runs" / "tiny", tmp_path / "report.json"
+    overrides = [*tiny_overrides, f"engine.save_every_steps={save_every}", "engine.epochs=1"]
+    process = forked(train_on_a_full_disk, overrides, run, report, left)
+    assert exit_codes([process]) == [0]
+    found = json.loads(report.read_text())
+    assert found["codes"] == [75, 2, 0]
+    assert found["state"] == "done"
+    before, after = found["before"], found["after"]
+    states = [name for name in before if name.startswith("checkpoints/")]
+    assert states == ["checkpoints/manifest.json", "checkpoints/step_00000001.ckpt"]
+    assert {name: after[name] for name in states} == {name: before[name] for name in states}
+    new = {name for name in after.keys() - before.keys() if not name.startswith("tensorboard/")}
+    assert new == set()  # no part of a state or a model
+    assert re.match(rf"error: {run}/{told}", last_line(tmp_path / "full.log"))
+
+
+@needs_mounts
+def test_a_read_only_folder_is_named_before_anything_is_built(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    """F9."""
+    root, log = tmp_path / "runs", tmp_path / "log"
+    root.mkdir()
+    process = forked(train_read_only, tiny_overrides, root, log=log)
+    assert exit_codes([process]) == [2]
+    (line,) = log.read_text().splitlines()
+    assert line == f"error: run directory {root}/tiny: {root} cannot be written; set run.root"
