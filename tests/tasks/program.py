@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+from cpn.build import PoseCriterion
 from cpn.data.pose_dataset import PoseDataset
-from cpn.engine.failpoints import VARIABLE
+from cpn.data.sample import PoseBatch
+from cpn.engine.failpoints import HERE, VARIABLE
 from tests.own_mounts import fill, read_only, small_disk
+from tests.tasks.two_ranks import meet_in_files
 
 
 def train_program(overrides: Sequence[str]) -> None:
@@ -35,6 +38,27 @@ def train_and_lose_a_worker(overrides: Sequence[str], sample: tuple[int, int]) -
         return make(self, *key, **options)
 
     PoseDataset.sample = make_or_die  # type: ignore[method-assign]
+    train_program(overrides)
+
+
+def train_rank(meeting: Path, overrides: Sequence[str], ids: Path) -> None:
+    """One of several ranks, whose program notes who is trained on.
+
+    Args:
+        meeting: a folder of this start alone.
+        overrides: of the run.
+        ids: a folder; rank n writes lines of [step, ids] to `rank_n.jsonl`.
+    """
+    meet_in_files(meeting)
+    ids.mkdir(exist_ok=True, parents=True)
+    path, loss = ids / f"rank_{os.environ['RANK']}.jsonl", PoseCriterion.__call__
+
+    def noted_loss(self: PoseCriterion, network: Any, batch: PoseBatch) -> Any:
+        with path.open("a") as file:
+            file.write(f"{json.dumps([HERE.step, batch.instance_ids.tolist()])}\n")
+        return loss(self, network, batch)
+
+    PoseCriterion.__call__ = noted_loss  # type: ignore[method-assign]
     train_program(overrides)
 
 

@@ -55,9 +55,13 @@ def test_a_full_disk_does_not_hide_why_a_run_failed(
     def full(path: Path, _document: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    with pytest.raises(UserError, match="no room"), status.told():
-        monkeypatch.setattr(run_status, "write_json", full)
-        raise UserError("no room")
+    def run() -> None:
+        with status.told():
+            monkeypatch.setattr(run_status, "write_json", full)
+            raise UserError("no room")
+
+    with pytest.raises(UserError, match="no room"):
+        run()
     assert f"the run is failed, but {status.path}: No space left on device" in caplog.text
 
 
