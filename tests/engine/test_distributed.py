@@ -69,6 +69,15 @@ def test_nan_on_one_rank_stops_both(ranks: list[dict[str, Any]]) -> None:
     assert "loss=nan" not in ranks[0]["diverged"]["message"]
 
 
+def test_an_overflow_on_one_rank_is_skipped_by_both(ranks: list[dict[str, Any]]) -> None:
+    """F10: fp16's scaler, which a CPU has, too; no other part of fp16 decides anything."""
+    one, other = (rank["overflowed"] for rank in ranks)
+    assert one == other
+    assert [step["moved"] for step in one["steps"]] == [True, True, False, True]
+    assert [step["scale"] for step in one["steps"]] == [65536, 65536, 32768, 32768]
+    assert one["restored"]["scale"] == 32768
+
+
 def test_alone_without_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "1")
     with distributed_context("cpu") as context:

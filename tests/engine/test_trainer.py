@@ -275,7 +275,7 @@ def test_average_is_evaluated_saved_and_drawn(make_run: Any) -> None:
 
 
 def test_best_is_marked_and_nan_is_never_best(make_run: Any) -> None:
-    values = [math.nan, 0.3, 0.2, math.nan, 0.3, 0.4]
+    values = [math.nan, 0.3, math.inf, math.nan, 0.3, 0.4]
     saved: list[tuple[dict[str, float], bool]] = []
     hooks = {
         "evaluate": lambda _, epoch: {"AP": np.float64(values[epoch])},

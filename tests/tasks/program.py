@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,8 @@ from cpn.build import PoseCriterion
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
 from cpn.engine.failpoints import HERE, VARIABLE
+from cpn.evaluation import PosePredictions
+from cpn.tasks import pose_evaluation
 from tests.own_mounts import fill, read_only, small_disk
 from tests.tasks.two_ranks import meet_in_files
 
@@ -59,6 +62,21 @@ def train_rank(meeting: Path, overrides: Sequence[str], ids: Path) -> None:
         return loss(self, network, batch)
 
     PoseCriterion.__call__ = noted_loss  # type: ignore[method-assign]
+    train_program(overrides)
+
+
+def train_rank_to_nan(meeting: Path, overrides: Sequence[str]) -> None:
+    """One of two ranks; in the second epoch's evaluation rank 1 finds a joint at NaN."""
+    meet_in_files(meeting)
+    estimate = pose_evaluation.estimate_instances
+
+    def diverged(*arguments: Any) -> PosePredictions:
+        found = estimate(*arguments)
+        if os.environ["RANK"] == "1" and HERE.step > 3:
+            found.keypoints[0, 0, 0] = np.nan
+        return found
+
+    pose_evaluation.estimate_instances = diverged  # type: ignore[assignment]
     train_program(overrides)
 
 

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.forked import exit_codes, forked
+from cpn.engine.model_file import load_model_metadata
+from cpn.engine.state_store import StateStore
+from tests.forked import exit_codes, forked, forked_ranks
 from tests.own_mounts import why_not
 from tests.tasks.program import (
     last_line,
     train_and_lose_a_worker,
     train_on_a_full_disk,
     train_program,
+    train_rank_to_nan,
     train_read_only,
 )
 
@@ -45,6 +48,28 @@ def test_a_killed_worker_is_named_and_the_run_can_go_on(
     assert _status(run)["state"] == "done"
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_predictions_of_nan_stop_all_ranks_and_no_model_is_written(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    """F11."""
+    run = tmp_path / "runs" / "tiny"
+    ranks = forked_ranks(train_rank_to_nan, tmp_path, tiny_overrides, world_size=2)
+    assert exit_codes(ranks) == [2, 2]
+    lines = {last_line(tmp_path / f"rank_{rank}.log") for rank in (0, 1)}
+    (line,) = lines
+    assert re.fullmatch(
+        r"error: the evaluation after epoch 2, step 6: 1 of 6 predictions have non-finite .*"
+        r"\(first: image \d instance \d\); the model has diverged, nothing was evaluated",
+        line,
+    )
+    assert _status(run)["state"] == "failed"
+    assert [each.step for each in StateStore(run / "checkpoints").states()] == [3]
+    for name in ("best", "model"):
+        assert load_model_metadata(run / f"{name}.safetensors")["metrics"]["AP"] is not None
+    logged = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [each["epoch"] for each in logged if each["kind"] == "eval"] == [0]
 
 
 NEEDS = r"cannot be written: No space left on device; it needs \d{6,7} bytes, \d+ are free; .*room"
