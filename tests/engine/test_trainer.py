@@ -76,12 +76,16 @@ def test_stop_and_resume_is_exact(make_run: Any, tmp_path: Path) -> None:
     assert_same(state["ema"], whole.trainer.ema.state_dict())
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 8])
+@pytest.mark.parametrize(
+    ("stop_after", "accumulate"),
+    [*((step, 1) for step in (1, 3, 4, 6, 8)), (1, 2), (3, 2)],
+)
 def test_stopped_at_any_step_and_resumed_is_exact(
-    make_run: Any, tmp_path: Path, stop_after: int
+    make_run: Any, tmp_path: Path, stop_after: int, accumulate: int
 ) -> None:
-    """Within an epoch of four steps, at its end, and within a log window of three."""
+    """Within an epoch of four batches, at its end, and within a log window of three steps."""
     options = {"dropout": 0.5, "ema_decay": 0.9, "epochs": 3, "log_every": 3}
+    options["accumulate"] = accumulate
     whole = make_run(tmp_path / "whole", **options, hooks={"evaluate": noisy_evaluation})
     whole.trainer.fit()
     steps = iter(range(1, 100))

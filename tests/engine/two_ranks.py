@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from cpn.engine.distributed import DistributedContext, distributed_context
+from cpn.engine.failpoints import HERE
 from cpn.engine.trainer import NonFiniteError
+from cpn.interruption import Interrupted
 from tests.engine.conftest import tiny_run
 from tests.ranks import write_report
 
@@ -92,6 +94,18 @@ def diverged(context: DistributedContext, folder: Path) -> dict[str, Any]:
     return {"message": "no error"}
 
 
+def stopped(context: DistributedContext, folder: Path) -> dict[str, Any]:
+    """Rank 1 alone is asked to stop, at step 3."""
+    asked = {"stop_requested": lambda: context.rank == 1 and HERE.step == 3}
+    run = tiny_run(folder / "stopped", context=context, hooks=asked)
+    try:
+        run.trainer.fit()
+    except Interrupted as interrupted:
+        states = [each.step for each in run.trainer.store.states()]
+        return {"message": str(interrupted), "states": states}
+    return {"message": "it was not heeded"}
+
+
 def overflowed(context: DistributedContext, folder: Path) -> dict[str, Any]:
     """Rank 1's gradient overflows in the first of step 3's two micro-batches, as fp16's may."""
     run = tiny_run(folder / "overflow", context=context, global_batch=4, accumulate=2, epochs=2)
@@ -133,6 +147,7 @@ def main(folder: Path) -> None:
             "curves": curves(context, folder),
             "resumed": resumed(context, folder),
             "diverged": diverged(context, folder),
+            "stopped": stopped(context, folder),
             "overflowed": overflowed(context, folder),
         }
         write_report(folder, report)
