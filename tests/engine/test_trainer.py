@@ -334,10 +334,11 @@ def test_nonfinite_loss_stops_before_the_weights_change(make_run: Any, factor: f
         assert torch.equal(trainer.module.state_dict()[name], calls[-1][name])
 
 
+@pytest.mark.parametrize(("bad_step", "saved"), [(6, [3, 4]), (8, [4, 6])])
 def test_late_readings_change_no_line_and_stop_before_anything_is_saved(
-    make_run: Any, tmp_path: Path
+    make_run: Any, tmp_path: Path, bad_step: int, saved: list[int]
 ) -> None:
-    """As on a GPU, where the host is a step ahead of what it knows."""
+    """As on a GPU, where the host is a step ahead of what it knows; 6 is saved, 8 ends an epoch."""
     at_once = make_run(tmp_path / "at_once", epochs=2)
     at_once.trainer.fit()
     late = make_run(tmp_path / "late", epochs=2)
@@ -345,19 +346,19 @@ def test_late_readings_change_no_line_and_stop_before_anything_is_saved(
     late.trainer.fit()
     assert late.lines == at_once.lines
 
-    broken = make_run(tmp_path / "broken", epochs=2).trainer
+    broken = make_run(tmp_path / "broken", epochs=2, save_every_steps=3).trainer
     broken._late = LateReader(lag=1)
     healthy, calls = broken.task.loss, list[int]()
 
     def failing(network: Any, batch: Any) -> Any:
         loss = healthy(network, batch)
         calls.append(1)
-        return loss._replace(total=loss.total * math.nan) if len(calls) == 8 else loss
+        return loss._replace(total=loss.total * math.nan) if len(calls) == bad_step else loss
 
     broken.task = replace(broken.task, loss=failing)
-    with pytest.raises(NonFiniteError, match=r"epoch 2, step 8: .*loss=nan.*ids \[\d"):
+    with pytest.raises(NonFiniteError, match=rf"epoch 2, step {bad_step}: .*loss=nan.*ids \[\d"):
         broken.fit()
-    assert [each.file for each in broken.store.states()] == ["step_00000004.ckpt"]
+    assert [each.step for each in broken.store.states()] == saved
 
 
 def test_a_step_asks_nothing_of_the_device(make_run: Any) -> None:
