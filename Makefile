@@ -7,7 +7,7 @@ RUN := runs/demo
 DATA := data/synthetic
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint chaos fuzz clean
+.PHONY: help setup demo test lint chaos mutants fuzz audit clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -47,9 +47,18 @@ chaos: $(STAMP) ## kill training runs 50 times at random, ranks under torchrun, 
 	$(BIN)/python tests/elastic.py --restarts 5
 	$(BIN)/python tests/chaos.py --kills 50
 
+mutants: $(STAMP) ## break the code in one place after the other: every time a test must go red
+	$(BIN)/python tests/mutants.py
+
 fuzz: $(STAMP) ## feed every reader of files with broken ones, ten minutes each
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	$(BIN)/python tests/fuzz/run.py --seconds $${SECONDS_EACH:-600}
+
+audit: $(STAMP) ## ask a service of advisories for known holes in what is installed
+	@test -x build/audit/bin/pip-audit || $(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit
+	$(BIN)/python -m pip freeze --exclude-editable > build/audit/installed.txt
+	build/audit/bin/pip-audit --no-deps --disable-pip --requirement build/audit/installed.txt
 
 clean: ## remove .venv and caches; runs/ and data/ stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

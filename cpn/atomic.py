@@ -47,6 +47,23 @@ def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
         _sync_folder(target.parent)
 
 
+def append_whole(path: Path, content: bytes) -> None:
+    """Add all of `content` to the end of `path`, or nothing; the file is made where there is none.
+
+    Raises:
+        OSError: the disk is full or the file cannot be written; what it held stays as it was.
+    """
+    with path.open("ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            written = 0
+            while written < len(content):  # a disk that gets full takes a part before it complains
+                written += file.write(content[written:])
+        except OSError as error:
+            file.truncate(before)
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def write_json(path: Path, document: object) -> None:
     """Write a JSON file with `write_atomically`; numbers keep all their digits.
 

@@ -1,5 +1,7 @@
 """Data loaders whose batches depend on seed and epoch only, not on workers or ranks."""
 
+import atexit
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -142,6 +144,7 @@ class PoseLoader:
     ) -> None:
         self._batches = batches
         self._skipped = dataset.skipped
+        self._has_workers = False
         pool = None
         if num_workers:
             slots = PREFETCHED_BATCHES * num_workers + held + 1
@@ -165,7 +168,13 @@ class PoseLoader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[PoseBatch]:
-        for made in self._loader:
+        iterator = iter(self._loader)
+        if self._loader.num_workers and not self._has_workers:
+            self._has_workers = True
+            # Both before torch does it, which comes too late where garbage is collected, and then
+            # waits for ever for workers that ignore SIGTERM.
+            atexit.register(weakref.finalize(self, _end_workers, iterator))
+        for made in iterator:
             if isinstance(made, UserError):
                 raise made
             batch = made.made if isinstance(made, WithUnreadable) else made
@@ -282,6 +291,12 @@ class _Maker(Dataset[Made]):
 
 def _made_as_a_whole(made: Any) -> Any:  # noqa: ANN401 - torch types it as a list of samples
     return made
+
+
+def _end_workers(iterator: Any) -> None:  # noqa: ANN401 - torch's, which has no type of its own
+    iterator._shutdown_workers()  # noqa: SLF001 - nothing public ends them
+    for worker in iterator._workers:  # noqa: SLF001
+        worker.kill()
 
 
 def _start_worker(_worker_id: int) -> None:

@@ -6,6 +6,8 @@ any port and no process group exists.
 
 import logging
 import os
+import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +23,12 @@ from cpn.errors import UserError, first_line
 from cpn.interruption import die_with_parent
 
 T = TypeVar("T")
+
+# In what gloo and its stores raise, which has no type of its own; not all of it says "gloo".
+_OF_GLOO = ("gloo", "Application timeout", "Timed out waiting", "Wait timeout", "by peer")
+
+# Who is alive notices at about the same time that somebody is missing.
+ROLL_CALL_SECONDS = 2.0
 
 
 class LostPeerError(UserError):
@@ -97,10 +105,33 @@ class DistributedContext:
         except RuntimeError as error:
             if not self.is_distributed or not _is_of_communication(error):
                 raise
+            lost = _named(self._silent_peers())
             raise LostPeerError(
-                f"rank {self.rank} lost another rank at {place()} ({first_line(error)}), whose "
+                f"rank {self.rank} lost {lost} at {place()} ({_reason(error)}), whose "
                 "output says why; the same command with run.if_exists=resume goes on"
             ) from error
+
+    def _silent_peers(self) -> list[int]:
+        """The ranks that died or hang: the others say in the group's store that they are here."""
+        peers = [rank for rank in range(self.world_size) if rank != self.rank]
+        if len(peers) == 1:
+            return peers
+        # Restarted ranks may have the same store.
+        call = f"cpn/roll_call/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        end = time.monotonic() + ROLL_CALL_SECONDS
+        silent: list[int] = []
+        try:
+            store = dist.distributed_c10d._get_default_store()  # noqa: SLF001 - none is public
+            store.set(f"{call}/{self.rank}", "here")
+        except (RuntimeError, ValueError):  # there is none yet, or its server, rank 0, is gone too
+            return silent
+        for peer in peers:
+            left = max(0.01, end - time.monotonic())
+            try:
+                store.wait([f"{call}/{peer}"], timedelta(seconds=left))
+            except RuntimeError:
+                silent.append(peer)
+        return silent
 
     @torch.no_grad()
     def average_batch_norm(self, module: nn.Module) -> None:
@@ -113,7 +144,19 @@ class DistributedContext:
 
 
 def _is_of_communication(error: RuntimeError) -> bool:
-    return isinstance(error, dist.DistError) or "gloo" in str(error)
+    return isinstance(error, dist.DistError) or any(text in str(error) for text in _OF_GLOO)
+
+
+def _named(ranks: list[int]) -> str:
+    if not ranks:
+        return "another rank"
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
+
+
+def _reason(error: Exception) -> str:
+    """What gloo says, without its own file and its good wishes."""
+    text = first_line(error).partition(" This is typically")[0]
+    return re.sub(r"^\[\S+\] ", "", text).rstrip(".")
 
 
 def select_device(name: str, local_rank: int = 0) -> torch.device:
@@ -150,6 +193,9 @@ def distributed_context(
         device: `auto`, `cpu` or `cuda`.
         timeout_seconds: How long a collective may wait for a peer before it fails.
         init_method: Rendezvous address; `file:///path` needs no port.
+
+    Raises:
+        LostPeerError: A peer does not come, dies, or does not answer in time.
     """
     rank, world_size, local_rank = (
         int(os.environ.get(name, default))
@@ -163,16 +209,21 @@ def distributed_context(
     if world_size == 1:
         yield DistributedContext(device=own_device)
         return
-    dist.init_process_group(
-        "nccl" if own_device.type == "cuda" else "gloo",
-        init_method=init_method,
-        rank=rank,
-        world_size=world_size,
-        timeout=timedelta(seconds=timeout_seconds),
-    )
+    context = DistributedContext(rank, world_size, own_device)
+    with context.named_loss_of_peers(lambda: "the start"):
+        dist.init_process_group(
+            "nccl" if own_device.type == "cuda" else "gloo",
+            init_method=init_method,
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=timeout_seconds),
+        )
     try:
-        with _log_level(logging.INFO if rank == 0 else logging.WARNING):
-            yield DistributedContext(rank, world_size, own_device)
+        with (
+            _log_level(logging.INFO if rank == 0 else logging.WARNING),
+            context.named_loss_of_peers(lambda: "work between the steps"),
+        ):
+            yield context
     finally:
         dist.destroy_process_group()
 

@@ -7,7 +7,7 @@ Nothing happens where the variable is not set, nor after torchrun has restarted.
 
 import os
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 from torch import Tensor
@@ -26,10 +26,9 @@ class _Fault:
 
 @dataclass
 class _Here:
-    """Where this process is."""
+    """How far this process is."""
 
     step: int = 0
-    rank: int = field(default_factory=lambda: int(os.environ.get("RANK", "0")))
 
 
 HERE = _Here()
@@ -57,7 +56,8 @@ def poisoned(name: str, value: Tensor) -> Tensor:
 def _is_here(fault: _Fault, name: str) -> bool:
     if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
         return False
-    return (fault.name, fault.step, fault.rank) == (name, HERE.step, HERE.rank)
+    rank = int(os.environ.get("RANK", "0"))
+    return (fault.name, fault.step, fault.rank) == (name, HERE.step, rank)
 
 
 @cache

@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise_tensors
 from torch import Tensor
 
-from cpn.atomic import plain_json, write_atomically
+from cpn.atomic import plain_json
+from cpn.engine.room import write_if_there_is_room
 from cpn.errors import UserError
 
 MODEL_FORMAT = "cpn-model"
@@ -33,12 +34,20 @@ def save_model_file(path: Path, state: Mapping[str, Tensor], metadata: Mapping[s
         path: Where to; an existing file is replaced.
         state: A module's `state_dict()`.
         metadata: JSON values by name; non-finite floats become null.
+
+    Raises:
+        UserError: The disk is full or cannot be written; what was there is as it was.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     header = {name: json.dumps(plain_json(value)) for name, value in metadata.items()}
     assert not {"format", "format_version"} & header.keys(), "reserved metadata keys"
     header |= {"format": MODEL_FORMAT, "format_version": FORMAT_VERSION}
-    write_atomically(path, serialise_tensors(tensors, header))
+    write_if_there_is_room(
+        path,
+        serialise_tensors(tensors, header),
+        what="the model",
+        way_out="a file that was there is as it was, so make room and go on",
+    )
 
 
 def load_model_file(path: Path) -> ModelFile:

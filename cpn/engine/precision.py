@@ -97,10 +97,15 @@ class Precision:
         self._scaler.update()
         optimizer.zero_grad(set_to_none=True)
 
-    @property
-    def may_overflow(self) -> bool:
-        """Whether a non-finite gradient is ordinary: fp16 skips that step and lowers its scale."""
-        return self._scaler.is_enabled()
+    def may_overflow(self) -> Tensor:
+        """() bool on the device: whether a non-finite gradient is ordinary.
+
+        fp16 skips that step and lowers its scale. Below a scale of 1 it is no overflow any more:
+        the gradient itself is NaN or infinite, and all further steps would be skipped, too.
+        """
+        if not self._scaler.is_enabled():
+            return torch.zeros((), dtype=torch.bool, device=self.device)
+        return self._scaler.scale(torch.ones((), device=self.device)) >= 1
 
     def state_dict(self) -> dict[str, Any]:
         """The scaler's state; empty without one."""

@@ -9,8 +9,8 @@ with it is damaged. Nothing here unpickles code: states are read with `weights_o
 
 import hashlib
 import io
+import json
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from cpn.atomic import write_atomically, write_json
 from cpn.engine.failpoints import failpoint
+from cpn.engine.room import write_if_there_is_room
 from cpn.errors import UserError
 from cpn.torch_file import parse_torch_file
 
@@ -194,19 +194,21 @@ class StateStore:
         return content
 
     def _write(self, path: Path, content: bytes) -> None:
-        try:
-            write_atomically(path, content)
-        except OSError as error:
-            free = shutil.disk_usage(self.folder).free if self.folder.is_dir() else 0
-            raise UserError(
-                f"{path}: the training state cannot be written: {error.strerror}; it needs "
-                f"{len(content)} bytes, {free} are free; earlier states are as they were, so make "
-                "room and resume"
-            ) from error
+        write_if_there_is_room(
+            path,
+            content,
+            what="the training state",
+            way_out="earlier states are as they were, so make room and resume",
+        )
 
     def _write_manifest(self, states: list[StateFile]) -> None:
         document = {"version": MANIFEST_VERSION, "states": [asdict(each) for each in states]}
-        write_json(self.manifest, document)
+        write_if_there_is_room(
+            self.manifest,
+            json.dumps(document).encode(),
+            what="the list of training states",
+            way_out="earlier states are as they were, so make room and resume",
+        )
 
     def _delete_all_but(self, kept: list[StateFile]) -> None:
         names = {each.file for each in kept}

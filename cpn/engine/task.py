@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cpn.engine.inference import BatchT
 
 Network = Callable[..., Any]  # the module, wrapped by DDP and autocast
+Evaluate = Callable[[nn.Module, int], Mapping[str, float]]
 BatchT_co = TypeVar("BatchT_co", covariant=True)
 
 
@@ -51,7 +52,7 @@ class TrainingTask(Generic[BatchT]):
     train_loader: Loader[BatchT]
     set_epoch: Callable[[int, int], None]
     loss: Callable[[Network, BatchT], LossLike]
-    evaluate: Callable[[nn.Module, int], Mapping[str, float]] | None = None
+    evaluate: Evaluate | None = None
     save_model: Callable[[nn.Module, Mapping[str, float], bool], None] | None = None
     on_epoch_end: Callable[[nn.Module, int, int], None] | None = None
     stop_requested: Callable[[], bool] = bool

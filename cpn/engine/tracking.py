@@ -1,9 +1,11 @@
 """What a run tells: a progress bar or plain lines, TensorBoard events and `metrics.jsonl`.
 
-Clock times are shown and logged; nothing is decided by them.
+Clock times are shown and logged; nothing is decided by them. A log that cannot be written stops no
+training.
 """
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -16,8 +18,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from cpn.atomic import plain_json
+from cpn.atomic import append_whole, plain_json
 from cpn.engine.events import EventWriter
+from cpn.errors import os_error_text
+
+logger = logging.getLogger(__name__)
 
 HEADLINE = ("loss", "lr", "grad_norm", "images_per_second")
 
@@ -66,6 +71,8 @@ class NullTracker:
 class Tracker(NullTracker):
     """Writes `<run_dir>/metrics.jsonl` and `<run_dir>/tensorboard`, and shows progress.
 
+    What the disk does not take is missing from them; one warning says so.
+
     Args:
         run_dir: The run's folder.
         console: Where progress is shown: a bar on a terminal, plain lines elsewhere.
@@ -88,6 +95,7 @@ class Tracker(NullTracker):
         self._step = self._first_step = self._total_steps = 0
         self._training_seconds = 0.0
         self._resumed_at = 0.0
+        self._complete = True
 
     @property
     def metrics_path(self) -> Path:
@@ -104,9 +112,11 @@ class Tracker(NullTracker):
         self, *, step: int, total_steps: int, position: int | None = None
     ) -> Iterator[None]:
         """See `NullTracker.session`."""
-        self._run_dir.mkdir(parents=True, exist_ok=True)
-        self._truncate(position or 0)
-        self._events = EventWriter(self._run_dir / "tensorboard", first_step=step + 1)
+        with self._tolerant():
+            self._run_dir.mkdir(parents=True, exist_ok=True)
+            self._truncate(position or 0)
+        with self._tolerant():
+            self._events = EventWriter(self._run_dir / "tensorboard", first_step=step + 1)
         self._step = self._first_step = step
         self._total_steps = total_steps
         self._training_seconds, self._resumed_at = 0.0, time.perf_counter()
@@ -121,7 +131,7 @@ class Tracker(NullTracker):
             if self._console.is_terminal:
                 self._progress.stop()
             self._progress.remove_task(self._bar)
-            self._events.close()
+            self._events = None
 
     def advance(self) -> None:
         """See `NullTracker.advance`."""
@@ -151,19 +161,36 @@ class Tracker(NullTracker):
 
     def image(self, tag: str, image: NDArray[np.uint8], *, step: int) -> None:
         """See `NullTracker.image`."""
-        assert self._events is not None, "images are logged within a session"
-        self._events.image(tag, image, step)
+        with self._tolerant():
+            if self._events is not None:
+                self._events.image(tag, image, step)
 
     def message(self, text: str) -> None:
         """See `NullTracker.message`."""
         self._console.out(text, highlight=False)
 
     def _write(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        assert self._events is not None, "figures are logged within a session"
         line = {"kind": kind, "epoch": epoch, "step": step, **plain_json(values)}
-        with self.metrics_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        self._events.scalars({f"{kind}/{name}": value for name, value in values.items()}, step)
+        with self._tolerant():
+            append_whole(self.metrics_path, f"{json.dumps(line)}\n".encode())
+        with self._tolerant():
+            if self._events is not None:
+                scalars = {f"{kind}/{name}": value for name, value in values.items()}
+                self._events.scalars(scalars, step)
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """Inside, a disk that takes no more ends nothing: it is told once."""
+        try:
+            yield
+        except OSError as error:
+            if self._complete:
+                logger.warning(
+                    "the log cannot be written (%s); training goes on, and what is not written is "
+                    "missing from metrics.jsonl or tensorboard/",
+                    os_error_text(error),
+                )
+            self._complete = False
 
     def _truncate(self, position: int) -> None:
         """What an earlier process logged after it had saved its state is logged again."""

@@ -25,7 +25,7 @@ from cpn.engine.prefetch import on_device
 from cpn.engine.seeding import preserved_random_state
 from cpn.engine.settings import TrainerSettings
 from cpn.engine.state_store import StateStore
-from cpn.engine.task import Network, TrainingTask
+from cpn.engine.task import Evaluate, Network, TrainingTask
 from cpn.engine.tracking import NullTracker
 from cpn.engine.training_state import Progress, capture, restore
 from cpn.errors import UserError
@@ -192,9 +192,8 @@ class Trainer(Generic[BatchT]):
         On a CPU NaN stops before the weights are touched; on a GPU, for which nobody waits here,
         when the next step is queued: always before anything is evaluated or saved.
         """
-        finite = torch.isfinite(values["loss"])
-        if not self.precision.may_overflow:
-            finite = finite & torch.isfinite(values["grad_norm"])
+        sound = torch.isfinite(values["grad_norm"]) | self.precision.may_overflow()
+        finite = torch.isfinite(values["loss"]) & sound
         wishes = torch.tensor([self.task.stop_requested(), self._is_time_to_save()])
         own = torch.cat([~finite.reshape(1), wishes.to(finite.device, non_blocking=True)])
         step = self.progress.step + 1
@@ -244,12 +243,19 @@ class Trainer(Generic[BatchT]):
         last = epoch + 1 == self.settings.epochs
         with preserved_random_state(), evaluation_mode(self.final_module):
             if self.task.evaluate and (last or (epoch + 1) % self.settings.evaluate_every == 0):
-                own = self.task.evaluate(self.final_module, epoch)
-                metrics = {k: float(v) for k, v in self.context.broadcast_object(dict(own)).items()}
+                own = self._figures(self.task.evaluate, epoch)
+                metrics = {k: float(v) for k, v in self.context.broadcast_object(own).items()}
                 self.tracker.evaluation(epoch=epoch, step=self.progress.step, metrics=metrics)
             if self.task.on_epoch_end:
                 self.task.on_epoch_end(self.final_module, epoch, self.progress.step)
         return metrics
+
+    def _figures(self, evaluate: Evaluate, epoch: int) -> dict[str, float]:
+        try:
+            return dict(evaluate(self.final_module, epoch))
+        except UserError as error:
+            place = f"epoch {epoch + 1}, step {self.progress.step}"
+            raise UserError(f"the evaluation after {place}: {error}") from error
 
     def _save(self, metrics: dict[str, float]) -> None:
         """Write the model, then the training state."""
@@ -276,9 +282,10 @@ class Trainer(Generic[BatchT]):
                 f"the best model is chosen by {key}, which is no figure of the evaluation; it has "
                 f"{', '.join(metrics)}"
             )
-        if not metrics[key] > self.progress.best_value:  # NaN is never best
+        value = metrics[key]
+        if not math.isfinite(value) or value <= self.progress.best_value:  # NaN is never best
             return False
-        self.progress.best_value, self.progress.best_epoch = metrics[key], self.progress.epoch
+        self.progress.best_value, self.progress.best_epoch = value, self.progress.epoch
         return True
 
     def restore(self) -> bool:

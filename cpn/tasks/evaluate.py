@@ -13,6 +13,7 @@ from cpn.atomic import plain_json, write_json
 from cpn.build import load_model_with_metadata
 from cpn.config.data_schema import SplitConfig
 from cpn.config.schema import EvaluateConfig, TrainConfig
+from cpn.data.lost_workers import named_loss_of_workers
 from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.precision import Precision
 from cpn.errors import UserError
@@ -69,7 +70,8 @@ def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) ->
     model = model.to(memory_format=torch.channels_last)
     precision = Precision(config.precision, context.device)
     estimator = PoseEstimator.from_config(model, loaded.skeleton, asked, precision=precision)
-    evaluation = evaluate_poses(estimator, people.batches, people.scorer, context)
+    with named_loss_of_workers():
+        evaluation = evaluate_poses(estimator, people.batches, people.scorer, context)
     if evaluation.on_main is not None:
         _report(config, people.scorer, evaluation.on_main, groups)
     return evaluation.metrics

@@ -1,6 +1,7 @@
 """Who works on a run and how it ended: a lock, and `status.json` for schedulers and people."""
 
 import json
+import logging
 import os
 import socket
 import time
@@ -15,9 +16,11 @@ from filelock import FileLock, Timeout
 from cpn.atomic import write_json
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.training_state import Progress
-from cpn.errors import UserError, first_line
+from cpn.errors import UserError, first_line, os_error_text
 from cpn.interruption import Interrupted
 from cpn.tasks.run_directory import RunDirectory, decided_by_main
+
+logger = logging.getLogger(__name__)
 
 State = Literal["running", "preempted", "failed", "done"]
 
@@ -57,12 +60,19 @@ class RunStatus:
         try:
             yield
         except Interrupted as interrupted:
-            self.write("preempted", str(interrupted))
+            self._try_to_write("preempted", str(interrupted))
             raise
         except BaseException as error:
-            self.write("failed", f"{type(error).__name__}: {first_line(error)}")
+            self._try_to_write("failed", f"{type(error).__name__}: {first_line(error)}")
             raise
         self.write("done")
+
+    def _try_to_write(self, state: State, message: str) -> None:
+        """A full disk, of which the run may have died, must not hide why it did."""
+        try:
+            self.write(state, message)
+        except OSError as error:
+            logger.warning("the run is %s, but %s", state, os_error_text(error))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from cpn.build import (
 )
 from cpn.config.schema import OptimizerConfig, ScheduleConfig, TrainConfig
 from cpn.data.annotations import PersonAnnotations
+from cpn.data.lost_workers import named_loss_of_workers
 from cpn.data.sample import PoseBatch
 from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.model_file import load_model_metadata
@@ -82,7 +83,7 @@ def _train(config: TrainConfig, context: DistributedContext) -> dict[str, float]
             )
             tracker.message(f"resumed {directory.path} {found}")
         status = RunStatus(directory.status, trainer.progress)
-        with status.told() if context.is_main else nullcontext():
+        with status.told() if context.is_main else nullcontext(), named_loss_of_workers():
             progress = trainer.fit()
     tracker.message(_done(directory, progress))
     return read_metrics(load_model_metadata(directory.last_model))

@@ -1,20 +1,30 @@
+import gc
+import json
 import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cpn.atomic import write_json
 from cpn.data.annotations import read_person_annotations
 from cpn.data.augmentation import Augmentation
-from cpn.data.loaders import EpochBatchSampler, ShardWindow, eval_loader, train_loader
+from cpn.data.loaders import EpochBatchSampler, PoseLoader, ShardWindow, eval_loader, train_loader
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
 from cpn.data.transforms import PersonTransform
 from cpn.errors import UserError
 from tests.conftest import TinyCoco
+from tests.forked import forked
 
 
 @pytest.fixture
@@ -153,6 +163,66 @@ def test_a_workers_error_stays_one_line(
     with pytest.raises(UserError, match=r"002\.png: not a readable image") as caught:
         list(loader)
     assert "\n" not in str(caught.value)
+
+
+def test_workers_leave_signals_to_their_parent(dataset: PoseDataset) -> None:
+    """A scheduler signals the whole group; the batches under way are still needed."""
+    loader = train_loader(dataset, global_batch=2, num_workers=1)
+    first = next(iter(loader.for_epoch(0)))
+    (worker,) = _workers(loader)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        worker.send_signal(number)
+    batches = list(loader.for_epoch(0))
+    assert torch.equal(batches[0].crops, first.crops)
+    assert len(batches) == 3
+    assert _workers(loader) == [worker]
+
+
+def _workers(loader: PoseLoader) -> list[psutil.Process]:
+    iterator: Any = loader._loader._iterator
+    return [psutil.Process(each.pid) for each in iterator._workers]
+
+
+def _load_for_ever(dataset: PoseDataset, report: Path) -> None:
+    loader = train_loader(dataset, global_batch=2, num_workers=1)
+    next(iter(loader.for_epoch(0)))
+    write_json(report, [worker.pid for worker in _workers(loader)])
+    time.sleep(60)
+
+
+def test_workers_die_with_their_parent(dataset: PoseDataset, tmp_path: Path) -> None:
+    """At once: torch's own workers look for their parent every five seconds."""
+    report = tmp_path / "report.json"
+    parent = forked(_load_for_ever, dataset, report)
+    _wait_until(report.exists, seconds=60)
+    (pid,) = json.loads(report.read_text())
+    worker = psutil.Process(pid)
+    parent.kill()
+    parent.join()
+    _wait_until(lambda: not _lives(worker), seconds=2)
+
+
+def test_workers_end_with_a_loader_that_is_garbage(dataset: PoseDataset) -> None:
+    """Such as one that the traceback of an error holds; a living worker would hang the exit."""
+    loader = train_loader(dataset, global_batch=2, num_workers=1)
+    next(iter(loader.for_epoch(0)))
+    (worker,) = _workers(loader)
+    cycle: list[Any] = [loader]
+    cycle.append(cycle)
+    del loader, cycle
+    gc.collect()
+    assert not _lives(worker)
+
+
+def _lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def _wait_until(condition: Callable[[], bool], *, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_loader_can_be_used_again(dataset: PoseDataset) -> None:

@@ -112,16 +112,20 @@ def tiny_run(
     length: int = 16,
     dropout: float = 0.0,
     hooks: dict[str, Any] | None = None,
+    tracker: NullTracker | None = None,
     **settings: Any,
 ) -> TinyRun:
-    """A trainer of the tiny task whose schedule always spans four epochs."""
+    """A trainer of the tiny task whose schedule always spans four epochs.
+
+    With a tracker of its own it remembers no lines.
+    """
     context = context or DistributedContext()
     seed_everything(3, rank=context.rank)
     loader = TinyLoader(global_batch, context.rank, context.world_size, length)
     network = tiny_network(dropout)
     optimizer = build_optimizer(network, name="adamw", lr=0.01, weight_decay=0.1)
     task = {"set_epoch": loader.set_epoch, "loss": tiny_loss} | (hooks or {})
-    tracker = RecordingTracker()
+    recorded = RecordingTracker()
     trainer = Trainer(
         network,
         TrainingTask(train_loader=loader, **task),
@@ -129,10 +133,10 @@ def tiny_run(
         scheduler=build_scheduler(optimizer, name="cosine", total_steps=16, warmup_steps=3),
         settings=TrainerSettings(**({"epochs": 1, "log_every": 1} | settings)),
         context=context,
-        tracker=tracker,
+        tracker=tracker or recorded,
         store=StateStore(folder),
     )
-    return TinyRun(trainer, tracker.lines)
+    return TinyRun(trainer, recorded.lines)
 
 
 @pytest.fixture(autouse=True)

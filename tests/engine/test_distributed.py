@@ -69,6 +69,31 @@ def test_nan_on_one_rank_stops_both(ranks: list[dict[str, Any]]) -> None:
     assert "loss=nan" not in ranks[0]["diverged"]["message"]
 
 
+def test_one_rank_that_is_asked_to_stop_stops_both(ranks: list[dict[str, Any]]) -> None:
+    for rank in ranks:
+        assert rank["stopped"]["message"].startswith("stopped as asked after step 3; its state is")
+        assert rank["stopped"]["states"] == [3]
+
+
+def test_ranks_of_torchrun_die_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr("cpn.engine.distributed.die_with_parent", lambda: calls.append("asked"))
+    with distributed_context("cpu"):
+        assert calls == []
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with distributed_context("cpu"):
+        assert calls == ["asked"]
+
+
+def test_an_overflow_on_one_rank_is_skipped_by_both(ranks: list[dict[str, Any]]) -> None:
+    """F10: fp16's scaler, which a CPU has, too; no other part of fp16 decides anything."""
+    one, other = (rank["overflowed"] for rank in ranks)
+    assert one == other
+    assert [step["moved"] for step in one["steps"]] == [True, True, False, True]
+    assert [step["scale"] for step in one["steps"]] == [65536, 65536, 32768, 32768]
+    assert one["restored"]["scale"] == 32768
+
+
 def test_alone_without_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "1")
     with distributed_context("cpu") as context:

@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from cpn.engine.trainer import NonFiniteError
 from cpn.engine.training_state import capture
 from tests.engine.conftest import tiny_run
 from tests.engine.test_trainer import assert_same
+from tests.forked import exit_codes, forked
 
 OPTIONS: dict[str, Any] = {
     "epochs": 3,
@@ -33,9 +33,7 @@ def _somewhere_else() -> Iterator[None]:
     failpoints.HERE.step = 0
 
 
-def _train(folder: Path, fault: str) -> None:
-    os.environ[failpoints.VARIABLE] = fault
-    torch.set_num_threads(1)
+def _train(folder: Path) -> None:
     run = tiny_run(folder, hooks=_hooks(folder), **OPTIONS)
     run.trainer.restore()
     run.trainer.fit()
@@ -49,13 +47,8 @@ def _hooks(folder: Path) -> dict[str, Any]:
 
 
 def _train_until_killed(folder: Path, fault: str) -> None:
-    # Not forked from here: OpenMP's threads, which other tests have used, do not survive that.
-    server = get_context("forkserver")
-    server.set_forkserver_preload([__name__])
-    process = server.Process(target=_train, args=(folder, fault))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    process = forked(_train, folder, environment={failpoints.VARIABLE: fault})
+    assert exit_codes([process]) == [-signal.SIGKILL]
 
 
 @pytest.fixture(scope="module")

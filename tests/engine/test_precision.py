@@ -13,7 +13,7 @@ def test_fp32_leaves_calls_alone() -> None:
     with precision.autocast():
         assert nn.Linear(1, 1)(torch.ones(1, 1)).dtype == torch.float32
     assert precision.state_dict() == {}
-    assert not precision.may_overflow
+    assert not precision.may_overflow()
 
 
 @pytest.fixture(params=["avx512_bf16", "amx_bf16", "bf16", None])
@@ -49,6 +49,22 @@ def test_bf16_covers_the_network_only() -> None:
 def test_fp16_needs_a_gpu() -> None:
     with pytest.raises(UserError, match=r"precision=fp16 .* needs a GPU; use fp32 on a CPU"):
         Precision("fp16", CPU)
+
+
+def test_a_scale_below_one_explains_no_more_overflow() -> None:
+    """The scaler of fp16, on a CPU."""
+    precision = Precision("fp32", CPU)
+    precision._scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    seen = []
+    for _ in range(3):
+        precision.backward(weight.sum() * torch.inf)
+        assert not torch.isfinite(precision.clip_gradients(optimizer, None))
+        seen.append(bool(precision.may_overflow()))
+        precision.step(optimizer)
+    assert seen == [True, True, False]
+    assert weight.item() == 1
 
 
 def test_unknown_precision() -> None:

@@ -222,7 +222,7 @@ def test_a_full_disk_leaves_what_was_there(
     def full(_path: Path, _content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cpn.engine.state_store.write_atomically", full)
+    monkeypatch.setattr("cpn.engine.room.write_atomically", full)
     with pytest.raises(
         UserError,
         match=r"step_00000002.ckpt: the training state cannot be written: No space left on device; "

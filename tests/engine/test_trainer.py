@@ -76,12 +76,16 @@ def test_stop_and_resume_is_exact(make_run: Any, tmp_path: Path) -> None:
     assert_same(state["ema"], whole.trainer.ema.state_dict())
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 8])
+@pytest.mark.parametrize(
+    ("stop_after", "accumulate"),
+    [*((step, 1) for step in (1, 3, 4, 6, 8)), (1, 2), (3, 2)],
+)
 def test_stopped_at_any_step_and_resumed_is_exact(
-    make_run: Any, tmp_path: Path, stop_after: int
+    make_run: Any, tmp_path: Path, stop_after: int, accumulate: int
 ) -> None:
-    """Within an epoch of four steps, at its end, and within a log window of three."""
+    """Within an epoch of four batches, at its end, and within a log window of three steps."""
     options = {"dropout": 0.5, "ema_decay": 0.9, "epochs": 3, "log_every": 3}
+    options["accumulate"] = accumulate
     whole = make_run(tmp_path / "whole", **options, hooks={"evaluate": noisy_evaluation})
     whole.trainer.fit()
     steps = iter(range(1, 100))
@@ -275,7 +279,7 @@ def test_average_is_evaluated_saved_and_drawn(make_run: Any) -> None:
 
 
 def test_best_is_marked_and_nan_is_never_best(make_run: Any) -> None:
-    values = [math.nan, 0.3, 0.2, math.nan, 0.3, 0.4]
+    values = [math.nan, 0.3, math.inf, math.nan, 0.3, 0.4]
     saved: list[tuple[dict[str, float], bool]] = []
     hooks = {
         "evaluate": lambda _, epoch: {"AP": np.float64(values[epoch])},
@@ -330,10 +334,11 @@ def test_nonfinite_loss_stops_before_the_weights_change(make_run: Any, factor: f
         assert torch.equal(trainer.module.state_dict()[name], calls[-1][name])
 
 
+@pytest.mark.parametrize(("bad_step", "saved"), [(6, [3, 4]), (8, [4, 6])])
 def test_late_readings_change_no_line_and_stop_before_anything_is_saved(
-    make_run: Any, tmp_path: Path
+    make_run: Any, tmp_path: Path, bad_step: int, saved: list[int]
 ) -> None:
-    """As on a GPU, where the host is a step ahead of what it knows."""
+    """As on a GPU, where the host is a step ahead of what it knows; 6 is saved, 8 ends an epoch."""
     at_once = make_run(tmp_path / "at_once", epochs=2)
     at_once.trainer.fit()
     late = make_run(tmp_path / "late", epochs=2)
@@ -341,19 +346,19 @@ def test_late_readings_change_no_line_and_stop_before_anything_is_saved(
     late.trainer.fit()
     assert late.lines == at_once.lines
 
-    broken = make_run(tmp_path / "broken", epochs=2).trainer
+    broken = make_run(tmp_path / "broken", epochs=2, save_every_steps=3).trainer
     broken._late = LateReader(lag=1)
     healthy, calls = broken.task.loss, list[int]()
 
     def failing(network: Any, batch: Any) -> Any:
         loss = healthy(network, batch)
         calls.append(1)
-        return loss._replace(total=loss.total * math.nan) if len(calls) == 8 else loss
+        return loss._replace(total=loss.total * math.nan) if len(calls) == bad_step else loss
 
     broken.task = replace(broken.task, loss=failing)
-    with pytest.raises(NonFiniteError, match=r"epoch 2, step 8: .*loss=nan.*ids \[\d"):
+    with pytest.raises(NonFiniteError, match=rf"epoch 2, step {bad_step}: .*loss=nan.*ids \[\d"):
         broken.fit()
-    assert [each.file for each in broken.store.states()] == ["step_00000004.ckpt"]
+    assert [each.step for each in broken.store.states()] == saved
 
 
 def test_a_step_asks_nothing_of_the_device(make_run: Any) -> None:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from cpn.engine.distributed import DistributedContext, distributed_context
+from cpn.engine.failpoints import HERE
 from cpn.engine.trainer import NonFiniteError
+from cpn.interruption import Interrupted
 from tests.engine.conftest import tiny_run
 from tests.ranks import write_report
 
@@ -30,7 +32,7 @@ def helpers(context: DistributedContext) -> dict[str, Any]:
 
 
 def digest(state: dict[str, Tensor]) -> float:
-    return float(sum(value.double().abs().sum() for value in state.values()))
+    return float(sum(value.detach().double().abs().sum() for value in state.values()))
 
 
 def curves(context: DistributedContext, folder: Path) -> dict[str, Any]:
@@ -92,6 +94,50 @@ def diverged(context: DistributedContext, folder: Path) -> dict[str, Any]:
     return {"message": "no error"}
 
 
+def stopped(context: DistributedContext, folder: Path) -> dict[str, Any]:
+    """Rank 1 alone is asked to stop, at step 3."""
+    asked = {"stop_requested": lambda: context.rank == 1 and HERE.step == 3}
+    run = tiny_run(folder / "stopped", context=context, hooks=asked)
+    try:
+        run.trainer.fit()
+    except Interrupted as interrupted:
+        states = [each.step for each in run.trainer.store.states()]
+        return {"message": str(interrupted), "states": states}
+    return {"message": "it was not heeded"}
+
+
+def overflowed(context: DistributedContext, folder: Path) -> dict[str, Any]:
+    """Rank 1's gradient overflows in the first of step 3's two micro-batches, as fp16's may."""
+    run = tiny_run(folder / "overflow", context=context, global_batch=4, accumulate=2, epochs=2)
+    precision = run.trainer.precision
+    precision._scaler = torch.amp.GradScaler("cpu")
+    healthy: Any = run.trainer.task.loss
+    calls, seen = list[int](), list[dict[str, Any]]()
+
+    def failing(network: Any, batch: Any) -> Any:
+        loss = healthy(network, batch)
+        calls.append(1)
+        if context.rank == 1 and len(calls) == 5:
+            loss.total.register_hook(lambda gradient: gradient * torch.inf)
+        return loss
+
+    step = precision.step
+
+    def noted(optimizer: Any) -> None:
+        before = digest(dict(run.trainer.module.named_parameters()))
+        step(optimizer)
+        after = digest(dict(run.trainer.module.named_parameters()))
+        seen.append({"moved": before != after, "weights": after, **precision.state_dict()})
+
+    precision.step = noted  # type: ignore[method-assign]
+    run.trainer.task = replace(run.trainer.task, loss=failing)
+    run.trainer.fit()
+    resumed = tiny_run(folder / "overflow", context=context, epochs=2, accumulate=2).trainer
+    resumed.precision._scaler = torch.amp.GradScaler("cpu")
+    resumed.restore()
+    return {"steps": seen, "restored": resumed.precision.state_dict()}
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     address = f"file://{folder / 'rendezvous'}"
@@ -101,6 +147,8 @@ def main(folder: Path) -> None:
             "curves": curves(context, folder),
             "resumed": resumed(context, folder),
             "diverged": diverged(context, folder),
+            "stopped": stopped(context, folder),
+            "overflowed": overflowed(context, folder),
         }
         write_report(folder, report)
 

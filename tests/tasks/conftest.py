@@ -15,9 +15,9 @@ MakeConfig = Callable[..., TrainConfig]
 
 
 @pytest.fixture
-def tiny_config(tiny_coco: Any, tmp_path: Path) -> MakeConfig:
-    """`tiny_config("engine.epochs=3")` trains a narrow network on six people at 64x64."""
-    small = [
+def tiny_overrides(tiny_coco: Any, tmp_path: Path) -> list[str]:
+    """A narrow network on six people at 64x64: three steps an epoch."""
+    return [
         *(f"data.{split}.annotations={tiny_coco.annotations}" for split in ("train", "val")),
         *(f"data.{split}.images={tiny_coco.images}" for split in ("train", "val")),
         *("data.workers=0", "input.height=64", "input.width=64"),
@@ -28,9 +28,14 @@ def tiny_config(tiny_coco: Any, tmp_path: Path) -> MakeConfig:
         *(f"run.root={tmp_path / 'runs'}", "run.name=tiny"),
     ]
 
+
+@pytest.fixture
+def tiny_config(tiny_overrides: list[str]) -> MakeConfig:
+    """`tiny_config("engine.epochs=3")` is the config of `tiny_overrides` and more."""
+
     def make(*overrides: str) -> TrainConfig:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            composed = compose("train", overrides=[*small, *overrides])
+            composed = compose("train", overrides=[*tiny_overrides, *overrides])
         return validate(composed, TrainConfig)
 
     return make

@@ -88,7 +88,7 @@ def test_a_killed_rank_is_restarted_and_nothing_is_lost(folder: Path, expected: 
     assert process.wait(TIMEOUT_SECONDS) == 0
     text = (folder / "elastic.log").read_text()
     assert text.count("precision fp32") == 2  # said by each start: one restart
-    assert "error: rank 0 lost another rank at step 18 (" in text
+    assert "error: rank 0 lost rank 1 at step 18 (" in text
     assert "resumed" in text
     assert "after step 16 (1 epochs)" in text
     assert digest(folder / "runs" / "elastic") == expected

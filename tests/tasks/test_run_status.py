@@ -47,6 +47,24 @@ def test_failed(tmp_path: Path, error: BaseException) -> None:
     assert found["message"] == f"{type(error).__name__}: no room"
 
 
+def test_a_full_disk_does_not_hide_why_a_run_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    status = RunStatus(tmp_path / "status.json", Progress())
+
+    def full(path: Path, _document: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    def run() -> None:
+        with status.told():
+            monkeypatch.setattr(run_status, "write_json", full)
+            raise UserError("no room")
+
+    with pytest.raises(UserError, match="no room"):
+        run()
+    assert f"the run is failed, but {status.path}: No space left on device" in caplog.text
+
+
 def test_a_second_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_status, "LOCK_SECONDS", 0.0)
     run, status = tmp_path / "runs" / "a", tmp_path / "runs" / "a" / "status.json"
