@@ -31,7 +31,7 @@ def matches(
     persons = people_arrays(truth(*people), 3)
     scenes = find_scenes(persons, detection_arrays(results, 3), sigmas=SKELETON.sigmas)
     found = match_detections(scenes, persons, num_detections=len(results), threshold=threshold)
-    return found.tolist()
+    return [int(index) for index in found]
 
 
 def test_the_highest_score_chooses_first() -> None:
