@@ -123,7 +123,7 @@ def _report(
     results = out.with_name(f"{out.stem}_results.json")
     metrics = dict(evaluation.metrics)
     if scorer.detections is not None:
-        metrics["AP(H)"] = scorer.box_average_precision()
+        metrics |= scorer.box_metrics()
     logger.info("%s\n%s", scorer.describe(), format_metrics(metrics))
     document: dict[str, Any] = {**metrics, "boxes": scorer.box_source}
     if groups:

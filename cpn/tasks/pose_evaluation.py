@@ -119,8 +119,11 @@ class PoseScorer:
         where = f"{len(self.people.instances)} people of {self.truth.source}"
         return f"{where}; boxes: {self.box_source}; score: {self.postprocess.score}"
 
-    def box_average_precision(self) -> float:
-        """AP(H) of the person boxes that are cropped, those that were dropped left out."""
+    def box_metrics(self) -> dict[str, float]:
+        """AP(H), AP50(H) and AR(H) of the person boxes that are cropped.
+
+        AR(H) is COCO's AR at 100 boxes per photo: no pose can be found where no box is.
+        """
         instances = self.people.instances
         boxes = zip(
             instances.image_ids.tolist(),
@@ -133,7 +136,8 @@ class PoseScorer:
             {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
             for image_id, box, score in boxes
         ]
-        return evaluate_boxes(self.truth, records)["AP"]
+        found = evaluate_boxes(self.truth, records)
+        return {"AP(H)": found["AP"], "AP50(H)": found["AP50"], "AR(H)": found["AR100"]}
 
     def _results(self, predictions: PosePredictions) -> list[dict[str, Any]]:
         rule = self.postprocess

@@ -110,6 +110,40 @@ def test_the_detector_is_scored_by_the_boxes_that_are_used(
     evaluate(evaluate_config(checkpoint=str(checkpoint), boxes="detections", detections=used))
     written = json.loads((checkpoint.parent / "metrics.json").read_text())
     assert written["AP(H)"] == pytest.approx(0.5, abs=0.01)
+    assert written["AP50(H)"] == pytest.approx(0.5, abs=0.01)
+    assert written["AR(H)"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "count", "precision"),
+    [
+        ({}, 12, 1.0),
+        ({"nms": "hard"}, 6, 1.0),
+        ({"nms": "hard", "nms_threshold": 0.99}, 12, 1.0),
+        ({"nms": "soft_linear"}, 12, 1.0),
+        ({"nms": "soft_linear", "nms_threshold": 0.99}, 12, 1.0),
+        ({"nms": "soft", "nms_floor": 0.2}, 6, 1.0),
+        ({"nms": "soft", "nms_floor": 0.2, "nms_sigma": 100.0}, 12, 1.0),
+    ],
+)
+def test_repeated_boxes_are_cropped_once(
+    checkpoint: Path, tmp_path: Path, tiny_coco: Any, options: Any, count: int, precision: float
+) -> None:
+    detections = []
+    for person in tiny_coco.read()["annotations"]:
+        x, y, width, height = person["bbox"]
+        for shift, score in ((0.0, 0.9), (1.0, 0.8)):  # IoU 25/27
+            box = [x + shift, y, width, height]
+            detections.append(
+                {"image_id": person["image_id"], "category_id": 1, "bbox": box, "score": score}
+            )
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps(detections))
+    used = DetectionsConfig(file=str(boxes), score_threshold=0.0, **options)
+    changes = {"boxes": "detections", "postprocess": PostprocessOverrides(nms="none")}
+    assert num_results(checkpoint, **changes, detections=used) == count
+    written = json.loads((checkpoint.parent / "metrics.json").read_text())
+    assert written["AP(H)"] == pytest.approx(precision)
 
 
 def num_results(checkpoint: Path, **changes: Any) -> int:
