@@ -76,11 +76,16 @@ class DetectionsConfig(Strict):
     score_threshold: Probability = Field(description="boxes below it are left out")
     # With defaults: model files from before these keys stay readable.
     nms: Literal["none", "hard", "soft", "soft_linear"] = Field(
-        "none", description="of boxes on one person drop all but the best, or lower their scores"
+        default="none",
+        description="of boxes on one person drop all but the best, or lower their scores",
     )
-    nms_threshold: Probability = Field(0.5, description="IoU, of hard and soft_linear")
-    nms_sigma: Positive = Field(0.5, description="of soft: a score falls by exp(-IoU^2 / sigma)")
-    nms_floor: Probability = Field(0.001, description="soft drops boxes that fall below it")
+    nms_threshold: Probability = Field(default=0.5, description="IoU, of hard and soft_linear")
+    nms_sigma: Positive = Field(
+        default=0.5, description="of soft: a score falls by exp(-IoU^2 / sigma)"
+    )
+    nms_floor: Probability = Field(
+        default=0.001, description="soft and soft_linear drop boxes that fall below it"
+    )
 
 
 class PersonBoxes(Strict):

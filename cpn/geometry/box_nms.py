@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torchvision.ops import nms
 
-
 FloatArray = npt.NDArray[np.float64]
 SoftMethod = Literal["linear", "gaussian"]
 

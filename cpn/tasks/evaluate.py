@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 def evaluate(config: EvaluateConfig) -> dict[str, float]:
     """Writes the metrics (and, from a checkpoint, the COCO results) and returns the metrics.
 
+    Those of detected boxes are among the metrics of rank 0 only.
+
     Raises:
         UserError: a file is missing or broken, or the model gave non-finite predictions.
     """
@@ -70,9 +72,9 @@ def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) ->
     precision = Precision(config.precision, context.device)
     estimator = PoseEstimator.from_config(model, loaded.skeleton, asked, precision=precision)
     evaluation = evaluate_poses(estimator, people.batches, people.scorer, context)
-    if evaluation.on_main is not None:
-        _report(config, people.scorer, evaluation.on_main, groups)
-    return evaluation.metrics
+    if evaluation.on_main is None:
+        return evaluation.metrics
+    return _report(config, people.scorer, evaluation.on_main, groups)
 
 
 def _as_asked(trained: TrainConfig, config: EvaluateConfig) -> TrainConfig:
@@ -117,7 +119,7 @@ def _report(
     scorer: PoseScorer,
     evaluation: PoseEvaluation,
     groups: Mapping[str, list[int]],
-) -> None:
+) -> dict[str, float]:
     assert config.checkpoint is not None, "the schema asks for one source"
     out = Path(config.out) if config.out else Path(config.checkpoint).parent / "metrics.json"
     results = out.with_name(f"{out.stem}_results.json")
@@ -134,6 +136,7 @@ def _report(
     write_json(out, plain_json(document))
     write_results(evaluation.results, results)
     logger.info("written: %s, %s", out, results)
+    return metrics
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

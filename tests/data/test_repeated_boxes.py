@@ -12,7 +12,7 @@ from cpn.errors import UserError
 
 @pytest.fixture
 def boxes() -> PersonInstances:
-    """Photos 5, 3, 5, 5: the second box of photo 5 is nearly the first (IoU 9/11), and is better."""
+    """Photos 5, 3, 5, 5: the second box of photo 5 is better than the first, IoU 9/11."""
     corners = [[0, 0], [0, 0], [1, 0], [50, 0]]
     n = len(corners)
     return PersonInstances(
