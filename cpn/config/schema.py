@@ -274,27 +274,6 @@ class PredictConfig(Strict):
     device: Literal["auto", "cpu", "cuda"]
 
 
-class MakeSyntheticConfig(Strict):
-    """`scripts/make_synthetic.py`: generated people as a COCO data set."""
-
-    out: str
-    seed: Count
-    train_images: PositiveInt
-    val_images: PositiveInt
-    height: int = Field(ge=64, le=2048)
-    width: int = Field(ge=64, le=2048)
-    max_people: int = Field(ge=1, le=8)
-    workers: Count
-
-
-class CheckDataConfig(Strict):
-    """`scripts/check_data.py`: all records and photos of a data set; `data.limit` is not obeyed."""
-
-    data: DataConfig
-    splits: Annotated[list[Literal["train", "val"]], Field(min_length=1, max_length=2)]
-    out: str | None = Field(min_length=1, description="JSON of all findings, with every id")
-
-
 class ImportCheckpointConfig(TrainConfig):
     """`scripts/import_checkpoint.py`: a pytorch-cpn checkpoint as a model file of ours.
 
