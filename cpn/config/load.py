@@ -152,7 +152,7 @@ def _run(
         name = arguments.config_name or name
         diagnosis = _Diagnosis(folders, name, schema, multirun=arguments.multirun)
         raise diagnosis.explain(arguments.overrides, error) from None
-    if sweep.has_problems:
+    if not sweep.finish():
         raise SystemExit(2)
 
 

@@ -110,6 +110,9 @@ def _odd_or_zero(blur_kernel: int) -> int:
     return blur_kernel
 
 
+ScoreMode = Literal[
+    "box_keypoint", "box_rle", "box", "keypoint", "box_mean", "box_max", "keypoint_max"
+]
 BlurKernel = Annotated[int, Field(ge=0, le=1023), AfterValidator(_odd_or_zero)]
 
 
@@ -134,7 +137,7 @@ class DecodeOverrides(Strict):
 class PostprocessConfig(Strict):
     """From points to scored results."""
 
-    score: Literal["box_keypoint", "box_rle", "box", "keypoint"]
+    score: ScoreMode
     keypoint_threshold: Probability = Field(description="keypoints below it do not count")
     nms: Literal["none", "oks", "soft_oks"]
     nms_threshold: Probability
@@ -143,7 +146,7 @@ class PostprocessConfig(Strict):
 class PostprocessOverrides(Strict):
     """What to score otherwise than trained; null: as trained."""
 
-    score: Literal["box_keypoint", "box_rle", "box", "keypoint"] | None = None
+    score: ScoreMode | None = None
     keypoint_threshold: Probability | None = None
     nms: Literal["none", "oks", "soft_oks"] | None = None
     nms_threshold: Probability | None = None
@@ -217,6 +220,9 @@ class EvaluateConfig(PersonBoxes):
     sigmas: list[Positive] | None = Field(description="OKS sigmas when scoring a results file")
     decode: DecodeOverrides
     postprocess: PostprocessOverrides
+    rescaling: str | None = Field(
+        description="a *_rescaling.json of an evaluation: scores become the OKS to be expected"
+    )
     batch_size: PositiveInt
     workers: Count
     device: Literal["auto", "cpu", "cuda"]
@@ -257,6 +263,7 @@ class EvaluateConfig(PersonBoxes):
             for key, value in group.model_dump().items()
         }
         values |= {"images": self.images, "limit": self.limit, "group_by": self.group_by}
+        values |= {"rescaling": self.rescaling}
         given = [name for name, value in values.items() if value is not None]
         return given + (["boxes", "detections"] if self.boxes == "detections" else [])
 

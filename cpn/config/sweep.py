@@ -18,15 +18,10 @@ logger = logging.getLogger(__name__)
 
 
 class Sweep:
-    """Runs one combination after the other: `begin`, `run`, `begin`, `run`, ..."""
+    """Runs one combination after the other: `begin`, `run`, `begin`, `run`, ..., `finish`."""
 
     def __init__(self) -> None:
         self._table: SweepTable | None = None
-
-    @property
-    def has_problems(self) -> bool:
-        """Whether some combination failed."""
-        return self._table is not None and self._table.has_problems
 
     def begin(self, out: str | None, number: int, folder: Path) -> str:
         """Where a combination writes to; beside the first one's the table will be.
@@ -60,8 +55,14 @@ class Sweep:
         if os.environ.get("RANK", "0") == "0":
             assert isinstance(found, Mapping), "the task gives numbers by name"
             self._table.add(overrides, found, problem=problem)
-            logger.info("%s\nwritten: %s, %s", self._table.markdown(), *self._table.files)
         return found
+
+    def finish(self) -> bool:
+        """Logs the table, if there is one; whether no combination failed."""
+        if self._table is None or not len(self._table):
+            return True
+        logger.info("\n%s\nwritten: %s, %s", self._table.markdown(), *self._table.files)
+        return not self._table.has_problems
 
 
 class SweepTable:
@@ -76,6 +77,9 @@ class SweepTable:
         self._overrides: list[dict[str, str]] = []
         self._numbers: list[Mapping[str, Number]] = []
         self._problems: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
     @property
     def files(self) -> tuple[Path, Path]:
@@ -137,10 +141,8 @@ class SweepTable:
         return rows
 
     def _varied(self) -> list[str]:
-        """The keys that are not the same in all combinations; all of the only combination."""
+        """The keys that are not the same in all combinations."""
         keys = _union(self._overrides)
-        if len(self._overrides) == 1:
-            return keys
         return [key for key in keys if len({each.get(key) for each in self._overrides}) > 1]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import math
 import runpy
 import sys
@@ -23,12 +24,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_table_by_hand(tmp_path: Path) -> None:
     table = SweepTable(tmp_path / "t")
     table.add(["a=1", "c=x|y"], {"AP": 0.5})
-    assert table.markdown().splitlines()[2:] == [
-        "| a | c | AP |",
-        "| --- | --- | --- |",
-        "| 1 | x\\|y | 0.5000 |",
-    ]
-    table.add(["a=[2,3]", "c=x|y", "b=z"], {"AP": 1 / 3, "AR": math.nan, "PCK": None})
+    assert table.markdown() == "`a=1` `c=x|y`\n\n| AP |\n| --- |\n| 0.5000 |\n"
+    table.add(["a=[2|3]", "c=x|y", "b=z"], {"AP": 1 / 3, "AR": math.nan, "PCK": None})
     markdown, separated = table.files
     assert not table.has_problems
     assert markdown.read_text().splitlines() == [
@@ -37,10 +34,10 @@ def test_table_by_hand(tmp_path: Path) -> None:
         "| a | b | AP | AR | PCK |",
         "| --- | --- | --- | --- | --- |",
         "| 1 |  | 0.5000 | - | - |",
-        "| [2,3] | z | 0.3333 | - | - |",
+        "| [2\\|3] | z | 0.3333 | - | - |",
     ]
     rows = rows_of(separated)
-    assert rows[1] == {"a": "[2,3]", "b": "z", "AP": repr(1 / 3), "AR": "", "PCK": ""}
+    assert rows[1] == {"a": "[2|3]", "b": "z", "AP": repr(1 / 3), "AR": "", "PCK": ""}
 
 
 def test_a_failure_is_a_row_and_costs_no_other(
@@ -59,7 +56,7 @@ def test_a_failure_is_a_row_and_costs_no_other(
     assert outs == [str(tmp_path / f"metrics_{number}.json") for number in range(3)]
     assert [row["AP"] for row in rows] == ["0.1", "", "0.2"]
     assert [row["problem"] for row in rows] == ["", "no such file", ""]
-    assert sweep.has_problems
+    assert not sweep.finish()
     assert capsys.readouterr().err == "error: no such\nfile\n"
 
 
@@ -68,7 +65,12 @@ def test_other_ranks_write_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     sweep = Sweep()
     sweep.begin(str(tmp_path / "m.json"), 0, tmp_path)
     sweep.run([], lambda: {"AP": 0.1})
+    assert sweep.finish()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_multirun_there_is_no_table() -> None:
+    assert Sweep().finish()
 
 
 def test_a_bug_is_not_a_row(tmp_path: Path) -> None:
@@ -90,6 +92,7 @@ def test_the_script_tabulates_all_combinations(
         *(f"annotations={GOLDEN / 'gt.json'}", f"out={tmp_path / 'm.json'}"),
     ]
     monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts" / "evaluate.py"), *arguments])
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(ROOT / "scripts" / "evaluate.py"), run_name="__main__")
     assert stop.value.code == 2

@@ -33,7 +33,7 @@ def evaluate_config(**changes: Any) -> EvaluateConfig:
     """The defaults of configs/evaluate.yaml."""
     values: dict[str, Any] = {
         **dict.fromkeys(("checkpoint", "results", "annotations", "images", "limit")),
-        **dict.fromkeys(("out", "group_by", "sigmas")),
+        **dict.fromkeys(("out", "group_by", "sigmas", "rescaling")),
         "decode": DecodeOverrides(),
         "postprocess": PostprocessOverrides(),
         "boxes": "ground_truth",
@@ -200,6 +200,7 @@ def test_other_keypoints_than_the_models_are_refused(
     [
         ({"group_by": "source", "limit": 2, "images": "x"}, "images, limit, group_by"),
         ({"decode": DecodeOverrides(flip_test=False)}, "decode.flip_test"),
+        ({"rescaling": "x"}, "rescaling"),
         ({"postprocess": PostprocessOverrides(nms="oks")}, "postprocess.nms"),
         (
             {
@@ -285,6 +286,22 @@ def test_numbers_by_an_image_field(
     monkeypatch.setattr("cpn.tasks.evaluate.evaluate_poses", None)  # it must not come to that
     with pytest.raises(UserError, match="group_by=colour: the images have no such field"):
         evaluate(evaluate_config(checkpoint=str(checkpoint), group_by="colour"))
+
+
+def test_scores_are_rescaled_to_the_oks_to_be_expected(checkpoint: Path, tmp_path: Path) -> None:
+    before = evaluate(evaluate_config(checkpoint=str(checkpoint)))
+    file = checkpoint.parent / "metrics_rescaling.json"
+    written = json.loads((checkpoint.parent / "metrics.json").read_text())["calibration"]
+    assert written["poses"] > 0
+    out = tmp_path / "rescaled.json"
+    config = evaluate_config(checkpoint=str(checkpoint), rescaling=str(file), out=str(out))
+    assert evaluate(config) == pytest.approx(before, nan_ok=True, abs=1e-12)
+    after = json.loads(out.read_text())["calibration"]
+    assert after["expected_calibration_error"] < min(0.005, written["expected_calibration_error"])
+    assert not out.with_name("rescaled_rescaling.json").exists()
+    other = {"postprocess": PostprocessOverrides(score="box")}
+    with pytest.raises(UserError, match=r"fitted to postprocess\.score=box_keypoint, not to box"):
+        evaluate(evaluate_config(checkpoint=str(checkpoint), rescaling=str(file), **other))
 
 
 def test_golden_results_file(tmp_path: Path) -> None:
