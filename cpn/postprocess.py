@@ -15,7 +15,9 @@ from cpn.evaluation.predictions import PosePredictions
 
 FloatArray = NDArray[np.float64]
 Indices = NDArray[np.intp]
-ScoreMode = Literal["box_keypoint", "box_rle", "box", "keypoint"]
+ScoreMode = Literal[
+    "box_keypoint", "box_rle", "box", "keypoint", "box_mean", "box_max", "keypoint_max"
+]
 NmsMethod = Literal["none", "oks", "soft_oks"]
 MAX_SOFT_KEPT = 20  # COCO's keypoint evaluation looks at 20 persons per image
 
@@ -28,8 +30,9 @@ def rescore(
     Args:
         predictions: N poses.
         mode: "box_keypoint": box score times the mean of the keypoint scores above the threshold
-            (0 if none is above); "box_rle": box score + mean + maximum of the keypoint scores;
-            "box": box score; "keypoint": mean of all keypoint scores.
+            (0 if none is above), as CPN; "box_rle": box score + mean + maximum of the keypoint
+            scores; "box": box score; "keypoint": mean of all keypoint scores; "keypoint_max":
+            their maximum; "box_mean" and "box_max": box score times these.
         keypoint_threshold: for "box_keypoint" only.
 
     Returns:
@@ -45,8 +48,11 @@ def rescore(
         return _box_rle(points, boxes)
     if mode == "box":
         return boxes.copy()
-    if mode == "keypoint":
-        return _mean(points, np.ones(points.shape, dtype=bool))
+    if mode in ("keypoint", "box_mean"):
+        means = _mean(points, np.ones(points.shape, dtype=bool))
+        return means if mode == "keypoint" else means * boxes
+    if mode in ("keypoint_max", "box_max"):
+        return np.asarray(points.max(axis=1) * (boxes if mode == "box_max" else 1.0))
     raise ValueError(f"score mode '{mode}' is unknown; known: {list(get_args(ScoreMode))}")
 
 

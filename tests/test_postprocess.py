@@ -71,6 +71,9 @@ def test_golden_instances_through_our_rescoring_and_nms(case: str) -> None:
     [
         ("box", [0.5, 0.5, 0.5]),
         ("keypoint", [0.5, 0.45, 0.1]),
+        ("keypoint_max", [0.6, 0.7, 0.1]),
+        ("box_mean", [0.5 * 0.5, 0.5 * 0.45, 0.5 * 0.1]),
+        ("box_max", [0.5 * 0.6, 0.5 * 0.7, 0.5 * 0.1]),
         ("box_rle", [0.5 + 0.5 + 0.6, 0.5 + 0.45 + 0.7, 0.5 + 0.1 + 0.1]),
         ("box_keypoint", [0.5 * 0.5, 0.5 * 0.7, 0.0]),  # 0.2 itself is not above the threshold
     ],

@@ -74,6 +74,18 @@ class DetectionsConfig(Strict):
 
     file: str | None = Field(description="COCO detections JSON")
     score_threshold: Probability = Field(description="boxes below it are left out")
+    # With defaults: model files from before these keys stay readable.
+    nms: Literal["none", "hard", "soft", "soft_linear"] = Field(
+        default="none",
+        description="of boxes on one person drop all but the best, or lower their scores",
+    )
+    nms_threshold: Probability = Field(default=0.5, description="IoU, of hard and soft_linear")
+    nms_sigma: Positive = Field(
+        default=0.5, description="of soft: a score falls by exp(-IoU^2 / sigma)"
+    )
+    nms_floor: Probability = Field(
+        default=0.001, description="soft and soft_linear drop boxes that fall below it"
+    )
 
 
 class PersonBoxes(Strict):
@@ -98,6 +110,9 @@ def _odd_or_zero(blur_kernel: int) -> int:
     return blur_kernel
 
 
+ScoreMode = Literal[
+    "box_keypoint", "box_rle", "box", "keypoint", "box_mean", "box_max", "keypoint_max"
+]
 BlurKernel = Annotated[int, Field(ge=0, le=1023), AfterValidator(_odd_or_zero)]
 
 
@@ -122,7 +137,7 @@ class DecodeOverrides(Strict):
 class PostprocessConfig(Strict):
     """From points to scored results."""
 
-    score: Literal["box_keypoint", "box_rle", "box", "keypoint"]
+    score: ScoreMode
     keypoint_threshold: Probability = Field(description="keypoints below it do not count")
     nms: Literal["none", "oks", "soft_oks"]
     nms_threshold: Probability
@@ -131,7 +146,7 @@ class PostprocessConfig(Strict):
 class PostprocessOverrides(Strict):
     """What to score otherwise than trained; null: as trained."""
 
-    score: Literal["box_keypoint", "box_rle", "box", "keypoint"] | None = None
+    score: ScoreMode | None = None
     keypoint_threshold: Probability | None = None
     nms: Literal["none", "oks", "soft_oks"] | None = None
     nms_threshold: Probability | None = None
@@ -219,6 +234,9 @@ class EvaluateConfig(PersonBoxes):
     sigmas: list[Positive] | None = Field(description="OKS sigmas when scoring a results file")
     decode: DecodeOverrides
     postprocess: PostprocessOverrides
+    rescaling: str | None = Field(
+        description="a *_rescaling.json of an evaluation: scores become the OKS to be expected"
+    )
     batch_size: PositiveInt
     workers: Count
     device: Literal["auto", "cpu", "cuda"]
@@ -259,6 +277,7 @@ class EvaluateConfig(PersonBoxes):
             for key, value in group.model_dump().items()
         }
         values |= {"images": self.images, "limit": self.limit, "group_by": self.group_by}
+        values |= {"rescaling": self.rescaling}
         given = [name for name, value in values.items() if value is not None]
         return given + (["boxes", "detections"] if self.boxes == "detections" else [])
 
@@ -274,27 +293,6 @@ class PredictConfig(Strict):
     max_megapixels: float = Field(gt=0, le=1000, description="most millions of pixels of a photo")
     batch_size: PositiveInt
     device: Literal["auto", "cpu", "cuda"]
-
-
-class MakeSyntheticConfig(Strict):
-    """`scripts/make_synthetic.py`: generated people as a COCO data set."""
-
-    out: str
-    seed: Count
-    train_images: PositiveInt
-    val_images: PositiveInt
-    height: int = Field(ge=64, le=2048)
-    width: int = Field(ge=64, le=2048)
-    max_people: int = Field(ge=1, le=8)
-    workers: Count
-
-
-class CheckDataConfig(Strict):
-    """`scripts/check_data.py`: all records and photos of a data set; `data.limit` is not obeyed."""
-
-    data: DataConfig
-    splits: Annotated[list[Literal["train", "val"]], Field(min_length=1, max_length=2)]
-    out: str | None = Field(min_length=1, description="JSON of all findings, with every id")
 
 
 class ImportCheckpointConfig(TrainConfig):

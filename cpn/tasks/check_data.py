@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cpn.atomic import write_json
-from cpn.config.data_schema import DataConfig, SplitConfig
-from cpn.config.schema import CheckDataConfig
+from cpn.config.data_schema import CheckDataConfig, DataConfig, SplitConfig
 from cpn.data.inspection import (
     Finding,
     PhotoReport,

@@ -1,5 +1,6 @@
 """From the data configuration to people and loaders."""
 
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from cpn.data.loaders import (
     train_loader,
 )
 from cpn.data.pose_dataset import PoseDataset
+from cpn.data.repeated_boxes import suppress_repeated_boxes
 from cpn.data.skipped_photos import SkippedPhotos
 from cpn.data.transforms import PersonTransform
 from cpn.engine.distributed import DistributedContext
@@ -112,12 +114,12 @@ def check_keypoint_names(path: Path, skeleton: Skeleton) -> None:
 
 
 def with_boxes(people: PersonAnnotations, config: TrainConfig) -> PersonAnnotations:
-    """The people of data.val by the boxes that evaluation is asked to use."""
+    """The people of data.val by the boxes that evaluation is asked to use, repeated ones gone."""
     detections = config.detections
     if detections.file is None:
         return people
     names = people.skeleton.keypoint_names
-    return read_detections(
+    found = read_detections(
         Path(detections.file),
         people.path,
         Path(config.data.val.images),
@@ -127,6 +129,14 @@ def with_boxes(people: PersonAnnotations, config: TrainConfig) -> PersonAnnotati
         limit=config.data.val.limit,
         max_megapixels=config.data.max_megapixels,
     )
+    kept = suppress_repeated_boxes(
+        found.instances,
+        method=detections.nms,
+        threshold=detections.nms_threshold,
+        sigma=detections.nms_sigma,
+        floor=detections.nms_floor,
+    )
+    return replace(found, instances=kept)
 
 
 def skipped_photos(people: PersonAnnotations, config: TrainConfig) -> SkippedPhotos | None:

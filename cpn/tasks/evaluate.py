@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from cpn.engine.precision import Precision
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
 from cpn.evaluation import score_results_file, write_metrics, write_results
+from cpn.evaluation.calibration import Rescaling
 from cpn.models.folding import folded
 from cpn.tasks.pose_evaluation import (
     PoseEvaluation,
@@ -27,6 +29,7 @@ from cpn.tasks.pose_evaluation import (
     evaluation_set,
     read_image_groups,
 )
+from cpn.tasks.score_calibration import calibrate
 
 Group = TypeVar("Group", bound=BaseModel)
 
@@ -35,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 def evaluate(config: EvaluateConfig) -> dict[str, float]:
     """Writes the metrics (and, from a checkpoint, the COCO results) and returns the metrics.
+
+    Those of detected boxes are among the metrics of rank 0 only.
 
     Raises:
         UserError: a file is missing or broken, or the model gave non-finite predictions.
@@ -65,16 +70,17 @@ def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) ->
         batch_size=config.batch_size,
         workers=config.workers,
     )
-    groups = _image_groups(config, people.scorer)
+    scorer = _with_rescaling(people.scorer, config.rescaling)
+    groups = _image_groups(config, scorer)
     model = folded(loaded.model, loaded.config.input.size_hw).to(context.device)
     model = model.to(memory_format=torch.channels_last)
     precision = Precision(config.precision, context.device)
     estimator = PoseEstimator.from_config(model, loaded.skeleton, asked, precision=precision)
     with named_loss_of_workers():
-        evaluation = evaluate_poses(estimator, people.batches, people.scorer, context)
-    if evaluation.on_main is not None:
-        _report(config, people.scorer, evaluation.on_main, groups)
-    return evaluation.metrics
+        evaluation = evaluate_poses(estimator, people.batches, scorer, context)
+    if evaluation.on_main is None:
+        return evaluation.metrics
+    return _report(config, scorer, evaluation.on_main, groups)
 
 
 def _as_asked(trained: TrainConfig, config: EvaluateConfig) -> TrainConfig:
@@ -107,6 +113,13 @@ def _overridden(trained: Group, changes: Mapping[str, object]) -> Group:
     return type(trained).model_validate(trained.model_dump() | dict(changes))
 
 
+def _with_rescaling(scorer: PoseScorer, file: str | None) -> PoseScorer:
+    if file is None:
+        return scorer
+    rescaling = Rescaling.load(Path(file), score=scorer.postprocess.score)
+    return replace(scorer, rescaling=rescaling)
+
+
 def _image_groups(config: EvaluateConfig, scorer: PoseScorer) -> dict[str, list[int]]:
     """Image ids by the value of the field `group_by`; nothing where none is asked for."""
     if config.group_by is None:
@@ -119,13 +132,13 @@ def _report(
     scorer: PoseScorer,
     evaluation: PoseEvaluation,
     groups: Mapping[str, list[int]],
-) -> None:
+) -> dict[str, float]:
     assert config.checkpoint is not None, "the schema asks for one source"
     out = Path(config.out) if config.out else Path(config.checkpoint).parent / "metrics.json"
     results = out.with_name(f"{out.stem}_results.json")
     metrics = dict(evaluation.metrics)
     if scorer.detections is not None:
-        metrics["AP(H)"] = scorer.box_average_precision()
+        metrics |= scorer.box_metrics()
     logger.info("%s\n%s", scorer.describe(), format_metrics(metrics))
     document: dict[str, Any] = {**metrics, "boxes": scorer.box_source}
     if groups:
@@ -133,9 +146,14 @@ def _report(
         for name, numbers in sliced.items():
             logger.info("%s=%s\n%s", config.group_by, name, format_metrics(numbers))
         document |= {"group_by": config.group_by, "groups": sliced}
+    calibration = calibrate(scorer, evaluation.results)
+    document["calibration"] = calibration.report
+    if calibration.rescaling is not None and scorer.rescaling is None:
+        calibration.rescaling.save(out.with_name(f"{out.stem}_rescaling.json"))
     write_json(out, plain_json(document))
     write_results(evaluation.results, results)
     logger.info("written: %s, %s", out, results)
+    return metrics
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

@@ -33,6 +33,7 @@ from cpn.evaluation import (
     read_ground_truth,
     to_coco_results,
 )
+from cpn.evaluation.calibration import Rescaling
 from cpn.evaluation.pck import TORSO, head_of, pck
 from cpn.interruption import EvaluationStopped
 from cpn.postprocess import rescore, suppress
@@ -66,6 +67,7 @@ class PoseScorer:
         detections: the file that the boxes came from; None: they are the ground truth.
         postprocess: rescoring and OKS-NMS.
         limited: only `people` are ground truth, as if no other were annotated.
+        rescaling: applied to the scores of the results, which changes no AP; None: they stay.
     """
 
     truth: GroundTruth
@@ -73,6 +75,7 @@ class PoseScorer:
     detections: Path | None
     postprocess: PostprocessConfig
     limited: bool
+    rescaling: Rescaling | None = None
 
     @classmethod
     def create(
@@ -119,8 +122,15 @@ class PoseScorer:
         where = f"{len(self.people.instances)} people of {self.truth.source}"
         return f"{where}; boxes: {self.box_source}; score: {self.postprocess.score}"
 
-    def box_average_precision(self) -> float:
-        """AP(H) of the person boxes that are cropped, those that were dropped left out."""
+    def evaluated_truth(self) -> GroundTruth:
+        """The ground truth that the predictions are scored against."""
+        return self.truth.restrict(annotation_ids=self._evaluated_ids())
+
+    def box_metrics(self) -> dict[str, float]:
+        """AP(H), AP50(H) and AR(H) of the person boxes that are cropped.
+
+        AR(H) is COCO's AR at 100 boxes per photo: no pose can be found where no box is.
+        """
         instances = self.people.instances
         boxes = zip(
             instances.image_ids.tolist(),
@@ -133,7 +143,8 @@ class PoseScorer:
             {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
             for image_id, box, score in boxes
         ]
-        return evaluate_boxes(self.truth, records)["AP"]
+        found = evaluate_boxes(self.truth, records)
+        return {"AP(H)": found["AP"], "AP50(H)": found["AP50"], "AR(H)": found["AR100"]}
 
     def _results(self, predictions: PosePredictions) -> list[dict[str, Any]]:
         rule = self.postprocess
@@ -145,19 +156,23 @@ class PoseScorer:
             threshold=rule.nms_threshold,
             sigmas=self.people.skeleton.sigmas,
         )
+        if self.rescaling is not None:
+            kept_scores = self.rescaling(kept_scores)
         return to_coco_results(kept, kept_scores, category_id=self.people.category_id)
 
     def _average_precision(
         self, results: list[dict[str, Any]], image_ids: set[int] | None
     ) -> dict[str, float]:
-        ids = self.people.instances.annotation_ids.tolist() if self.limited else None
         return evaluate_keypoints(
             self.truth,
             results,
             sigmas=self.people.skeleton.sigmas,
             image_ids=image_ids,
-            annotation_ids=ids,
+            annotation_ids=self._evaluated_ids(),
         )
+
+    def _evaluated_ids(self) -> list[int] | None:
+        return self.people.instances.annotation_ids.tolist() if self.limited else None
 
     def _pck(self, predictions: PosePredictions, rows: np.ndarray[Any, Any]) -> dict[str, float]:
         """PCK@0.2 of the torso and its AUC, and PCKh@0.5 where the skeleton marks the head.
