@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,14 +14,6 @@ from cpn.skeleton import Skeleton
 
 HEAD_WORDS = ("nose", "eye", "ear", "head")
 SIDES = ("left", "right")
-
-
-class SubsetPrecision(NamedTuple):
-    """AP of some keypoints, as if no others existed; NaN where none is labelled."""
-
-    average: float
-    at_50: float
-    at_75: float
 
 
 def body_parts(skeleton: Skeleton) -> dict[str, tuple[int, ...]]:
@@ -39,36 +30,31 @@ def body_parts(skeleton: Skeleton) -> dict[str, tuple[int, ...]]:
     return {name: tuple(indices) for name, indices in parts.items()}
 
 
-def average_precision_by_keypoint(
+def metrics_by_keypoint(
     truth: GroundTruth,
     results: Sequence[KeypointResult],
     skeleton: Skeleton,
     *,
     engine: Engine = "hotcoco",
-) -> dict[str, SubsetPrecision]:
-    """AP of every keypoint, by its name.
-
-    OKS is taken over that keypoint alone; people for whom it is not labelled are ignored, as COCO
-    ignores people without any. The results keep their scores.
-    """
+) -> dict[str, dict[str, float]]:
+    """The ten COCO numbers of every keypoint, by its name; see `match_subset`."""
     single = {name: (k,) for k, name in enumerate(skeleton.keypoint_names)}
-    return average_precision_by_subset(truth, results, skeleton, single, engine=engine)
+    return metrics_by_subset(truth, results, skeleton, single, engine=engine)
 
 
-def average_precision_by_subset(
+def metrics_by_subset(
     truth: GroundTruth,
     results: Sequence[KeypointResult],
     skeleton: Skeleton,
     subsets: Mapping[str, Sequence[int]],
     *,
     engine: Engine = "hotcoco",
-) -> dict[str, SubsetPrecision]:
-    """AP of sets of keypoints, as `body_parts` gives them; see `average_precision_by_keypoint`."""
-    found = {}
-    for name, indices in subsets.items():
-        metrics = match_subset(truth, results, skeleton, indices, engine=engine).metrics
-        found[name] = SubsetPrecision(metrics["AP"], metrics["AP50"], metrics["AP75"])
-    return found
+) -> dict[str, dict[str, float]]:
+    """The ten COCO numbers of sets of keypoints, as `body_parts` gives them; see `match_subset`."""
+    return {
+        name: match_subset(truth, results, skeleton, indices, engine=engine).metrics
+        for name, indices in subsets.items()
+    }
 
 
 def match_subset(
@@ -79,7 +65,11 @@ def match_subset(
     *,
     engine: Engine = "hotcoco",
 ) -> KeypointEvaluation:
-    """`match_keypoints` as if only these keypoints existed."""
+    """`match_keypoints` as if only these keypoints existed.
+
+    OKS is taken over them alone; people for whom none of them is labelled are ignored, as COCO
+    ignores people without any. The results keep their scores, and their areas.
+    """
     return match_keypoints(
         _truth_of(truth, indices),
         [_result_of(result, indices) for result in results],
@@ -97,7 +87,10 @@ def _truth_of(truth: GroundTruth, indices: Sequence[int]) -> GroundTruth:
 
 
 def _result_of(result: KeypointResult, indices: Sequence[int]) -> KeypointResult:
-    return msgspec.structs.replace(result, keypoints=_triples(result.keypoints, indices))
+    """With the box that COCO would give it by all of its keypoints: it decides about its size."""
+    x, y = result.keypoints[::3], result.keypoints[1::3]
+    box = result.bbox or [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+    return msgspec.structs.replace(result, keypoints=_triples(result.keypoints, indices), bbox=box)
 
 
 def _triples(flat: list[float], indices: Sequence[int]) -> list[float]:

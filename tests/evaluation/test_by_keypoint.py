@@ -5,9 +5,9 @@ import pytest
 
 from cpn.evaluation import evaluate_keypoints, read_ground_truth
 from cpn.evaluation.by_keypoint import (
-    average_precision_by_keypoint,
-    average_precision_by_subset,
     body_parts,
+    metrics_by_keypoint,
+    metrics_by_subset,
 )
 from cpn.evaluation.results import KeypointResult, parse_results
 from cpn.skeleton import COCO_17, Skeleton
@@ -43,15 +43,16 @@ def test_parts_of_other_skeletons() -> None:
 def test_only_the_wrong_keypoint_loses(document: Document, perfect: Perfect) -> None:
     truth = read_ground_truth(document)
     results = moved(perfect(document), LEFT_WRIST, 1000.0)
-    found = average_precision_by_keypoint(truth, results, COCO_17)
+    found = metrics_by_keypoint(truth, results, COCO_17)
     assert tuple(found) == COCO_17.keypoint_names
     for name, precision in found.items():
         expected = 0.0 if name == "left_wrist" else 1.0
-        assert precision == pytest.approx((expected,) * 3), name
-    parts = average_precision_by_subset(truth, results, COCO_17, body_parts(COCO_17))
+        assert precision["AP"] == pytest.approx(expected), name
+    parts = metrics_by_subset(truth, results, COCO_17, body_parts(COCO_17))
     # Half of the wrists are right: an OKS of .5 passes the first threshold only.
-    assert parts["wrist"] == pytest.approx((0.1, 1.0, 0.0))
-    assert parts["elbow"].average == pytest.approx(1.0)
+    numbers = [parts["wrist"][name] for name in ("AP", "AP50", "AP75")]
+    assert numbers == pytest.approx([0.1, 1.0, 0.0])
+    assert parts["elbow"]["AP"] == pytest.approx(1.0)
 
 
 def test_a_keypoint_s_sigma_decides(document: Document, perfect: Perfect) -> None:
@@ -61,19 +62,19 @@ def test_a_keypoint_s_sigma_decides(document: Document, perfect: Perfect) -> Non
     similarity = [np.exp(-64.0 / (2 * area * (2 * 0.062) ** 2)) for area in areas]
     passed = [np.mean([s >= t for t in np.arange(0.5, 0.96, 0.05)]) for s in similarity]
     results = moved(perfect(document), LEFT_WRIST, 8.0)
-    found = average_precision_by_keypoint(truth, results, COCO_17)["left_wrist"]
-    assert min(passed) < found.average < max(passed)
+    found = metrics_by_keypoint(truth, results, COCO_17)["left_wrist"]
+    assert min(passed) < found["AP"] < max(passed)
     only = evaluate_keypoints(truth, results, sigmas=COCO_17.sigmas)
-    assert found.average < only["AP"]
+    assert found["AP"] < only["AP"]
 
 
 def test_people_without_the_keypoint_are_ignored(document: Document, perfect: Perfect) -> None:
     results = moved(perfect(document), LEFT_WRIST, 1000.0)
     for annotation in document["annotations"]:
         annotation["keypoints"][3 * LEFT_WRIST + 2] = 0
-    found = average_precision_by_keypoint(read_ground_truth(document), results, COCO_17)
-    assert np.isnan(found["left_wrist"]).all()
-    assert found["right_wrist"].average == pytest.approx(1.0)
+    found = metrics_by_keypoint(read_ground_truth(document), results, COCO_17)
+    assert np.isnan(list(found["left_wrist"].values())).all()
+    assert found["right_wrist"]["AP"] == pytest.approx(1.0)
 
 
 def test_pycocotools_says_the_same(document: Document, perfect: Perfect) -> None:
@@ -81,7 +82,22 @@ def test_pycocotools_says_the_same(document: Document, perfect: Perfect) -> None
     results = moved(perfect(document), LEFT_WRIST, 8.0)
     parts = body_parts(COCO_17)
     found, reference = (
-        average_precision_by_subset(truth, results, COCO_17, parts, engine=engine)
+        metrics_by_subset(truth, results, COCO_17, parts, engine=engine)
         for engine in ("hotcoco", "pycocotools")
     )
     assert found == reference
+
+
+def test_a_wrong_result_counts_among_people_of_its_size(
+    document: Document, perfect: Perfect
+) -> None:
+    # A single keypoint has no extent, by which it would be too small for every class.
+    wrong = perfect(document)[:1]
+    wrong[0] |= {"score": 1.0}
+    for k in range(17):
+        wrong[0]["keypoints"][3 * k] += 3000.0
+    results = parse_results([*perfect(document), *wrong])
+    found = metrics_by_keypoint(read_ground_truth(document), results, COCO_17)
+    whole = evaluate_keypoints(document, results, sigmas=COCO_17.sigmas)
+    assert whole["APM"] < 0.9
+    assert found["nose"]["APM"] == pytest.approx(whole["APM"])
