@@ -116,6 +116,22 @@ ScoreMode = Literal[
 BlurKernel = Annotated[int, Field(ge=0, le=1023), AfterValidator(_odd_or_zero)]
 
 
+class EvaluationConfig(Strict):
+    """Who computes OKS AP."""
+
+    engine: Literal["pycocotools", "hotcoco"] = Field(
+        description="the reference, or the same numbers 30 times as fast"
+    )
+
+
+class FinalEvaluationConfig(EvaluationConfig):
+    """What an evaluation of its own computes beside AP."""
+
+    resamples: Count = Field(description="of the images, for intervals in the report; 0: none")
+    confidence: float = Field(gt=0, lt=1, description="of the intervals")
+    report: bool = Field(description="write the HTML page with the analysis of mistakes")
+
+
 class DecodeConfig(Strict):
     """From heatmaps to points."""
 
@@ -174,6 +190,8 @@ class TrainConfig(PersonBoxes):
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     engine: EngineConfig
+    # Model files that are older than the choice do not name it.
+    evaluation: EvaluationConfig = EvaluationConfig(engine="pycocotools")
     decode: DecodeConfig
     postprocess: PostprocessConfig
     run: RunConfig
@@ -225,13 +243,16 @@ class EvaluateConfig(PersonBoxes):
     checkpoint: str | None = Field(description="model.safetensors of a run")
     results: str | None = Field(description="COCO results JSON to score, instead of a checkpoint")
     annotations: str | None = Field(description="COCO keypoint JSON; null: the checkpoint's val")
-    images: str | None = Field(description="image folder; null: the checkpoint's val")
+    images: str | None = Field(
+        description="image folder; null: the checkpoint's val, with results=... no photos to show"
+    )
     limit: PositiveInt | None = Field(
         description="the first N people; null: the checkpoint's val limit, all with annotations=..."
     )
     out: str | None = Field(description="metrics JSON; null: beside the checkpoint or the results")
     group_by: str | None = Field(description="image field of the COCO JSON to slice the numbers by")
     sigmas: list[Positive] | None = Field(description="OKS sigmas when scoring a results file")
+    evaluation: FinalEvaluationConfig
     decode: DecodeOverrides
     postprocess: PostprocessOverrides
     rescaling: str | None = Field(
@@ -276,7 +297,7 @@ class EvaluateConfig(PersonBoxes):
             for name, group in groups.items()
             for key, value in group.model_dump().items()
         }
-        values |= {"images": self.images, "limit": self.limit, "group_by": self.group_by}
+        values |= {"limit": self.limit, "group_by": self.group_by}
         values |= {"rescaling": self.rescaling}
         given = [name for name, value in values.items() if value is not None]
         return given + (["boxes", "detections"] if self.boxes == "detections" else [])

@@ -96,6 +96,11 @@ class Analysis:
             slices=score_slices(diagnosis, score),
         )
 
+    @property
+    def part_indices(self) -> dict[str, tuple[int, ...]]:
+        """The keypoints of each of `parts`."""
+        return body_parts(self.diagnosis.skeleton)
+
     def count(self, mistake: Mistake) -> int:
         """How many keypoints, persons or detections have a mistake."""
         counts = self.diagnosis.counts

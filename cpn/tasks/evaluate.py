@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,9 +19,22 @@ from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.precision import Precision
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
-from cpn.evaluation import score_results_file, write_metrics, write_results
+from cpn.evaluation import (
+    COCO_METRICS,
+    GroundTruth,
+    KeypointResult,
+    category_skeleton,
+    read_ground_truth,
+    read_results,
+    write_results,
+)
+from cpn.evaluation.analysis import Analysis
 from cpn.evaluation.calibration import Rescaling
+from cpn.evaluation.coco_keypoints import match_keypoints
+from cpn.evaluation.results import parse_results
 from cpn.models.folding import folded
+from cpn.skeleton import Skeleton
+from cpn.tasks.evaluation_report import Background, photos_of, write_evaluation_report
 from cpn.tasks.pose_evaluation import (
     PoseEvaluation,
     PoseScorer,
@@ -50,13 +63,65 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
         return _evaluate_checkpoint(config, context)
 
 
-def _score_file(config: EvaluateConfig, results: Path) -> dict[str, float]:
+def _score_file(config: EvaluateConfig, path: Path) -> dict[str, float]:
     assert config.annotations is not None, "the schema asks for annotations"
-    metrics = score_results_file(results, Path(config.annotations), sigmas=config.sigmas)
-    out = Path(config.out) if config.out else results.with_name(f"{results.stem}_metrics.json")
-    write_metrics(metrics, out)
-    logger.info("%s\n%s\nwritten: %s", results, format_metrics(metrics), out)
+    truth = read_ground_truth(Path(config.annotations))
+    skeleton = category_skeleton(truth, config.sigmas)
+    results = read_results(
+        path,
+        image_ids=truth.image_ids,
+        category_id=truth.category_id,
+        num_keypoints=skeleton.num_keypoints,
+    )
+    engine = config.evaluation.engine
+    metrics = match_keypoints(truth, results, sigmas=skeleton.sigmas, engine=engine).metrics
+    out = Path(config.out) if config.out else path.with_name(f"{path.stem}_metrics.json")
+    logger.info("%s\n%s", path, format_metrics(metrics))
+    background = Background(
+        title=path.stem,
+        box_source="unknown: the results do not say",
+        confidence=config.evaluation.confidence,
+        resamples=config.evaluation.resamples,
+        photos=_photos(config.annotations, config.images),
+        facts={"results": str(path), "annotations": config.annotations},
+    )
+    figures, written = _analysed(config, (truth, results, skeleton), background, out)
+    write_json(out, plain_json({**metrics, **figures}))
+    logger.info("written: %s", ", ".join(map(str, [out, *written])))
     return metrics
+
+
+def _photos(annotations: str, folder: str | None) -> dict[int, Path]:
+    return {} if folder is None else photos_of(Path(annotations), Path(folder))
+
+
+def _analysed(
+    config: EvaluateConfig,
+    scored: tuple[GroundTruth, Sequence[KeypointResult], Skeleton],
+    background: Background,
+    out: Path,
+) -> tuple[dict[str, Any], list[Path]]:
+    """The analysis for the metrics file, and the files of its report; nothing where not asked."""
+    if not config.evaluation.report:
+        return {}, []
+    truth, results, skeleton = scored
+    analysis = Analysis.of(
+        truth,
+        results,
+        skeleton,
+        resamples=config.evaluation.resamples,
+        confidence=config.evaluation.confidence,
+    )
+    if (interval := analysis.intervals.get("AP")) is not None:
+        logger.info(
+            "AP %.4f, %.0f %% interval %.4f to %.4f (bootstrap over images)",
+            interval.value,
+            100 * config.evaluation.confidence,
+            interval.low,
+            interval.high,
+        )
+    written = write_evaluation_report(analysis, background, out)
+    return {"analysis": analysis.to_dict()}, written
 
 
 def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) -> dict[str, float]:
@@ -90,6 +155,7 @@ def _as_asked(trained: TrainConfig, config: EvaluateConfig) -> TrainConfig:
     postprocess = _overridden(trained.postprocess, config.postprocess.model_dump(exclude_none=True))
     changes = {"data": data, "decode": decode, "postprocess": postprocess}
     boxes = {"boxes": config.boxes, "detections": config.detections}
+    changes["evaluation"] = config.evaluation
     return trained.model_copy(update=changes | boxes)
 
 
@@ -150,10 +216,37 @@ def _report(
     document["calibration"] = calibration.report
     if calibration.rescaling is not None and scorer.rescaling is None:
         calibration.rescaling.save(out.with_name(f"{out.stem}_rescaling.json"))
-    write_json(out, plain_json(document))
+    background = Background(
+        title=Path(config.checkpoint).parent.name,
+        box_source=scorer.box_source,
+        confidence=config.evaluation.confidence,
+        resamples=config.evaluation.resamples,
+        photos=_photos_of(scorer),
+        facts=_facts(config, scorer),
+        extra={name: value for name, value in metrics.items() if name not in COCO_METRICS},
+        calibration=calibration.report,
+    )
+    scored = scorer.evaluated_truth(), parse_results(evaluation.results), scorer.people.skeleton
+    figures, written = _analysed(config, scored, background, out)
+    write_json(out, plain_json(document | figures))
     write_results(evaluation.results, results)
-    logger.info("written: %s, %s", out, results)
+    logger.info("written: %s", ", ".join(map(str, [out, results, *written])))
     return metrics
+
+
+def _photos_of(scorer: PoseScorer) -> dict[int, Path]:
+    return photos_of(Path(scorer.truth.source), scorer.people.instances.image_folder)
+
+
+def _facts(config: EvaluateConfig, scorer: PoseScorer) -> dict[str, str]:
+    rule = scorer.postprocess
+    return {
+        "checkpoint": str(config.checkpoint),
+        "annotations": scorer.truth.source,
+        "score": rule.score,
+        "NMS": rule.nms if rule.nms == "none" else f"{rule.nms} at {rule.nms_threshold:g}",
+        "evaluator": config.evaluation.engine,
+    }
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

@@ -34,6 +34,7 @@ from cpn.evaluation import (
     to_coco_results,
 )
 from cpn.evaluation.calibration import Rescaling
+from cpn.evaluation.coco_api import Engine
 from cpn.evaluation.pck import TORSO, head_of, pck
 from cpn.interruption import EvaluationStopped
 from cpn.postprocess import rescore, suppress
@@ -67,6 +68,7 @@ class PoseScorer:
         detections: the file that the boxes came from; None: they are the ground truth.
         postprocess: rescoring and OKS-NMS.
         limited: only `people` are ground truth, as if no other were annotated.
+        engine: who computes AP.
         rescaling: applied to the scores of the results, which changes no AP; None: they stay.
     """
 
@@ -75,6 +77,7 @@ class PoseScorer:
     detections: Path | None
     postprocess: PostprocessConfig
     limited: bool
+    engine: Engine = "pycocotools"
     rescaling: Rescaling | None = None
 
     @classmethod
@@ -86,11 +89,12 @@ class PoseScorer:
         detections: str | None,
         annotations: Path,
         limited: bool,
+        engine: Engine = "pycocotools",
     ) -> Self:
         """Reads the ground truth once, for any number of evaluations."""
         boxes = None if detections is None else Path(detections)
         truth = read_ground_truth(annotations, category_id=people.category_id)
-        return cls(truth, people, boxes, postprocess, limited)
+        return cls(truth, people, boxes, postprocess, limited, engine)
 
     @property
     def box_source(self) -> str:
@@ -169,6 +173,7 @@ class PoseScorer:
             sigmas=self.people.skeleton.sigmas,
             image_ids=image_ids,
             annotation_ids=self._evaluated_ids(),
+            engine=self.engine,
         )
 
     def _evaluated_ids(self) -> list[int] | None:
@@ -237,6 +242,7 @@ def evaluation_set(
         detections=config.detections.file,
         annotations=known.path,
         limited=split.limit is not None,
+        engine=config.evaluation.engine,
     )
     dataset = evaluation_dataset(people, config.input)
     batches = evaluation_batches(dataset, context, batch_size=batch_size, workers=workers)

@@ -14,6 +14,7 @@ from cpn.config.schema import (
     DecodeOverrides,
     DetectionsConfig,
     EvaluateConfig,
+    FinalEvaluationConfig,
     PostprocessOverrides,
     TrainConfig,
 )
@@ -34,6 +35,9 @@ def evaluate_config(**changes: Any) -> EvaluateConfig:
     values: dict[str, Any] = {
         **dict.fromkeys(("checkpoint", "results", "annotations", "images", "limit")),
         **dict.fromkeys(("out", "group_by", "sigmas", "rescaling")),
+        "evaluation": FinalEvaluationConfig(
+            engine="hotcoco", resamples=20, confidence=0.95, report=False
+        ),
         "decode": DecodeOverrides(),
         "postprocess": PostprocessOverrides(),
         "boxes": "ground_truth",
@@ -198,7 +202,7 @@ def test_other_keypoints_than_the_models_are_refused(
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"group_by": "source", "limit": 2, "images": "x"}, "images, limit, group_by"),
+        ({"group_by": "source", "limit": 2}, "limit, group_by"),
         ({"decode": DecodeOverrides(flip_test=False)}, "decode.flip_test"),
         ({"rescaling": "x"}, "rescaling"),
         ({"postprocess": PostprocessOverrides(nms="oks")}, "postprocess.nms"),
