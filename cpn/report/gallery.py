@@ -233,4 +233,6 @@ def _points(points: NDArray[np.float64] | None) -> list[list[float | None]] | No
     if points is None:
         return None
     digits: Mapping[int, int] = {0: 1, 1: 1, 2: 3}
-    return [[_rounded(value, digits[at]) for at, value in enumerate(row)] for row in points.tolist()]
+    return [
+        [_rounded(value, digits[at]) for at, value in enumerate(row)] for row in points.tolist()
+    ]

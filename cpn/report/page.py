@@ -54,21 +54,28 @@ def write_report(data: ReportData, path: Path, *, limits: GalleryLimits | None =
 def render(data: ReportData, gallery: Gallery) -> str:
     """The page as text."""
     script = _asset("gallery.js")
-    return _environment().get_template("page.html").render(
-        data=data,
-        gallery=gallery,
-        document=_document(data, gallery),
-        charts=_by_section(charts(data)),
-        types=list(KeypointType),
-        areas=_areas(data),
-        slice_groups=[(name, list(x)) for name, x in groupby(data.slices, lambda x: x.group)],
-        missing={section: data.why_missing.get(section, _NOT_EVALUATED[section]) for section in Section},
-        lowest_oks=LOWEST_OKS,
-        css=Markup(_asset("page.css")),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        light=Markup(css_variables(LIGHT)),  # noqa: S704 - our own colours
-        dark=Markup(css_variables(DARK)),  # noqa: S704 - our own colours
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            data=data,
+            gallery=gallery,
+            document=_document(data, gallery),
+            charts=_by_section(charts(data)),
+            types=list(KeypointType),
+            areas=_areas(data),
+            slice_groups=[(name, list(x)) for name, x in groupby(data.slices, lambda x: x.group)],
+            missing={
+                section: data.why_missing.get(section, _NOT_EVALUATED[section])
+                for section in Section
+            },
+            lowest_oks=LOWEST_OKS,
+            css=Markup(_asset("page.css")),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - our own file
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            light=Markup(css_variables(LIGHT)),  # noqa: S704 - our own colours
+            dark=Markup(css_variables(DARK)),  # noqa: S704 - our own colours
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""The report's figures for TensorBoard: numbers with their intervals as scalars, charts as images."""
+"""The report's figures for TensorBoard: numbers and intervals as scalars, charts as images."""
 
 import math
 from collections.abc import Iterator

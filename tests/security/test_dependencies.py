@@ -10,7 +10,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 
 # By advisory: CVE-2025-32434, CVE-2026-24747, CVE-2026-4538 (torch); CVE-2026-68508,
 # CVE-2026-106439, CVE-2026-106441 (hydra); the heap overflow of run-lengths (pycocotools);
-# polyglot files (safetensors).
+# polyglot files (safetensors); CVE-2025-27516 (jinja2).
 FLOORS = {
     "torch": (2, 11),
     "hydra-core": (1, 3, 8),
@@ -19,8 +19,9 @@ FLOORS = {
     "pyyaml": (5, 4),
     "pillow": (12, 3),
     "onnx": (1, 21),
+    "jinja2": (3, 1, 6),
 }
-NEEDED = ("torch", "hydra-core", "pycocotools", "safetensors", "pyyaml")
+NEEDED = ("torch", "hydra-core", "pycocotools", "safetensors", "pyyaml", "jinja2", "pillow")
 
 
 def declared(project: dict[str, object]) -> dict[str, list[tuple[int, ...]]]:

@@ -68,7 +68,7 @@
         group.append(draw("line", { class: "way", x1: x, y1: y, x2: truth[0], y2: truth[1] }));
       }
       group.append(draw("circle", { class: `ring ${type}`, cx: x, cy: y, r: 2.2 * unit }));
-      const label = draw("text", { x: x + 3 * unit, y: y - 1.5 * unit, "font-size": 7 * unit }, LETTERS[type]);
+      const label = draw("text", { x: x + 2.6 * unit, y: y - 1.4 * unit, "font-size": 5 * unit }, LETTERS[type]);
       label.append(draw("title", {}, `${names[k]}: ${type}`));
       group.append(label);
     });
@@ -159,7 +159,12 @@
     }
   }
 
-  form.addEventListener("input", (event) => (event.target.type === "checkbox" ? updateLayers() : update()));
+  // A text's "change" comes when it is left, perhaps for a card: that must not be replaced under the click.
+  form.elements.image.addEventListener("input", update);
+  form.addEventListener("change", ({ target }) => {
+    if (target.type === "checkbox") updateLayers();
+    else if (target.name !== "image") update();
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => {
     const [first] = showMore();
