@@ -33,7 +33,7 @@ class GalleryLimits:
         side: of a picture's longer side, in pixels.
     """
 
-    per_kind: int = 60
+    per_kind: int = 100
     picture_bytes: int = 6_000_000
     side: int = 384
 

@@ -36,7 +36,7 @@ def write_report(data: ReportData, path: Path, *, limits: GalleryLimits | None =
     Args:
         data: what is shown.
         path: the HTML file; its folder is made.
-        limits: of the gallery; None: 60 of a kind and 6 MB of pictures, so that the page stays
+        limits: of the gallery; None: 100 of a kind and 6 MB of pictures, so that the page stays
             below 10 MB however many people there are.
 
     Returns:

@@ -1,6 +1,7 @@
 import math
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,10 @@ from cpn.report.drawing import Chart, style, to_pixels, to_svg
 from cpn.report.palette import LIGHT
 
 
-def _one(data: ReportData, key: str) -> Chart:
+def _one(report: ReportData, key: str, **part: Any) -> Chart:
+    """One chart of a report that has this part alone."""
+    empty = {"curves": (), "keypoints": (), "parts": (), "errors": None, "slices": ()}
+    data = replace(report, **{**empty, "calibration": (), **part})
     (chart,) = [chart for chart in charts(data) if chart.key == key]
     return chart
 
@@ -50,7 +54,7 @@ def test_ids_are_unique_and_colours_follow_the_theme(report: ReportData) -> None
 
 def test_marks_say_their_numbers(report: ReportData) -> None:
     rows = [KeypointRow("nose", {"all": Figure(0.5, 0.4, 0.6)}), KeypointRow("x", {})]
-    drawn = to_svg(_one(replace(report, keypoints=rows), "keypoints-ap"))
+    drawn = to_svg(_one(report, "keypoints-ap", keypoints=rows))
     assert "<title>nose: 0.500 (0.400 to 0.600)</title>" in drawn
     assert (
         'role="img" aria-label="AP per keypoint. nose: 0.500 (0.400 to 0.600); x: \N{EN DASH}'
@@ -61,31 +65,31 @@ def test_marks_say_their_numbers(report: ReportData) -> None:
 def test_names_are_no_formula_no_markup_and_may_be_long(report: ReportData) -> None:
     names = ["$\\frac{$", "<script>x</script>", "a\x00b\nc\udc80", "ü" * 300, "人"]
     slices = [Slice("g", name, 3, Figure(0.5)) for name in names]
-    drawn = to_svg(_one(replace(report, slices=slices), "slices-0"))
+    drawn = to_svg(_one(report, "slices-0", slices=slices))
     assert "<script" not in drawn
     assert "$\\frac{$" in drawn
     assert drawn.encode()
-    assert to_pixels(_one(replace(report, slices=slices), "slices-0")).size
+    assert to_pixels(_one(report, "slices-0", slices=slices)).size
 
 
 def test_gains_are_from_the_base(report: ReportData) -> None:
     errors = ErrorBreakdown([ErrorType("swap", 12_345, 0.75), ErrorType("odd", 1, None)], 0.7)
-    data = replace(report, errors=errors)
-    assert "swap: +0.050" in _one(data, "errors-gain").summary
-    assert "odd" not in _one(data, "errors-gain").summary
-    assert "swap: 12,345; odd: 1" in _one(data, "errors-count").summary
+    gains, counts = (_one(report, f"errors-{key}", errors=errors) for key in ("gain", "count"))
+    assert "swap: +0.050" in gains.summary
+    assert "odd" not in gains.summary
+    assert "swap: 12,345; odd: 1" in counts.summary
 
 
 def test_a_curve_with_a_point_for_each_detection_stays_small(report: ReportData) -> None:
     recall = np.linspace(0, 1, 100_000)
     group = CurveGroup("all", [Curve("OKS 0.50", recall, 1 - recall**2, 0.67)])
-    chart = _one(replace(report, curves=[group]), "curves-0")
+    chart = _one(report, "curves-0", curves=[group])
     assert "OKS 0.50: AP 0.670" in chart.summary
     assert len(to_svg(chart)) < 30_000
 
 
 def test_pixels_are_for_light_paper_with_the_title(report: ReportData) -> None:
-    pixels = to_pixels(_one(report, "curves-0"))
+    pixels = to_pixels(_one(report, "curves-0", curves=report.curves))
     assert pixels.dtype == np.uint8
     assert pixels.shape[1:] == (640, 3)
     paper = tuple(int(LIGHT["paper"][at : at + 2], 16) for at in (1, 3, 5))
