@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from cpn.report.gallery import GalleryLimits
 from cpn.report.page import write_report
 from cpn.skeleton import COCO_17
 from tests.report.conftest import Page
+from tests.report.examples import people_report
 
 MEGABYTE = 1_000_000
 
@@ -152,6 +154,16 @@ def test_many_instances_stay_within_the_budget(
     limits = GalleryLimits(per_kind=40, picture_bytes=MEGABYTE // 4)
     size = write_report(replace(bare, gallery=many), tmp_path / "page.html", limits=limits)
     assert MEGABYTE // 5 < size < MEGABYTE
+
+
+@pytest.mark.people
+def test_real_photos_are_all_read(tmp_path: Path) -> None:
+    if "CPN_PEOPLE" not in os.environ:
+        pytest.skip("set CPN_PEOPLE to the folder of the real photos to run this")
+    page = _write(people_report(Path(os.environ["CPN_PEOPLE"])), tmp_path)
+    assert "without a picture" not in page.text["gallery"]
+    assert page.source.count("data:image/webp") > 100
+    assert len(page.source) < 10 * MEGABYTE
 
 
 def test_importing_the_input_does_not_draw() -> None:
