@@ -114,7 +114,7 @@ def _error_charts(errors: ErrorBreakdown) -> Iterator[Chart]:
         yield _bars("errors-gain", title, names, gains, colors, signed=True, limit=None)
     if errors.types:
         names = [each.name for each in errors.types]
-        counts = [Figure(each.count) for each in errors.types]
+        counts = [Figure(int(each.count)) for each in errors.types]
         colors = [_color(name) for name in names]
         yield _bars("errors-count", "How many", names, counts, colors, limit=None)
 
@@ -173,14 +173,14 @@ def _bars(
     """Horizontal bars with their numbers; intervals as whiskers, where there are any."""
     figure, axes = new_axes(0.65 + ROW_INCHES * len(names))
     values = np.nan_to_num([each.value for each in figures])
-    ends = [v if e.high is None else max(v, e.high) for v, e in zip(values, figures, strict=True)]
+    ends = [max(v, *(one.interval or [v])) for v, one in zip(values, figures, strict=True)]
     top = max([*ends, 1e-9]) if limit is None else limit
     tips: dict[str, str] = {}
     for place, (name, one) in enumerate(zip(names, figures, strict=True)):
         bar = axes.barh(place, values[place], color=LIGHT[colors[place]], height=0.66)
         bar[0].set_gid(f"bar{place}")
-        if one.low is not None and one.high is not None:
-            axes.plot([one.low, one.high], [place, place], color=LIGHT["ink"], linewidth=1.2)
+        if one.interval:
+            axes.plot(one.interval, [place, place], color=LIGHT["ink"], linewidth=1.2)
         text = figure_text(one, signed=signed)
         axes.text(max(ends[place], 0.0) + 0.015 * top, place, text, va="center", fontsize=8)
         tips[f"bar{place}"] = f"{name}: {figure_text(one, signed=signed, interval=True)}"
@@ -197,11 +197,11 @@ def figure_text(figure: Figure, *, signed: bool = False, interval: bool = False)
     value = figure.value
     if not math.isfinite(value):
         return "\N{EN DASH}"
-    if isinstance(value, int):
+    if isinstance(value, int | np.integer):
         return f"{value:,}"
     text = f"{value:+.3f}" if signed else f"{value:.3f}"
-    if interval and figure.low is not None and figure.high is not None:
-        text += f" ({figure.low:.3f} to {figure.high:.3f})"
+    if interval and figure.interval:
+        text += " ({:.3f} to {:.3f})".format(*figure.interval)
     return text
 
 

@@ -204,10 +204,10 @@ def _record(item: GalleryItem, crop: Crop) -> dict[str, Any]:
     """What the page's script knows of an item; points in the photo's pixels, a tenth of one."""
     return {
         "kinds": list(item.kinds),
-        "image": item.image_id,
+        "image": int(item.image_id),
         "name": _name(item.photo),
-        "annotation": item.annotation_id,
-        "result": item.result_index,
+        "annotation": _whole(item.annotation_id),
+        "result": _whole(item.result_index),
         "oks": _rounded(item.oks, 4),
         "score": _rounded(item.score, 4),
         "size": round(item.size, 1),
@@ -223,6 +223,10 @@ def _record(item: GalleryItem, crop: Crop) -> dict[str, Any]:
 
 def _name(photo: Path | None) -> str | None:
     return None if photo is None else photo.name
+
+
+def _whole(number: int | None) -> int | None:
+    return None if number is None else int(number)  # NumPy's are no JSON
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

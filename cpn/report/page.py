@@ -90,6 +90,9 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {"figure": figure_text, "interval": _interval, "percent": _percent}
     environment.filters |= {"words": lambda name: str(name).replace("_", " "), "count": _count}
+    environment.filters["number"] = _number
+    # A NaN is no JSON: it would cost the whole gallery, in the reader's browser.
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     return environment
 
 
@@ -128,9 +131,11 @@ def _areas(data: ReportData) -> list[str]:
 
 
 def _interval(figure: Figure) -> str:
-    if figure.low is None or figure.high is None or not math.isfinite(figure.value):
-        return ""
-    return f"{figure.low:.3f}\N{EN DASH}{figure.high:.3f}"
+    return "{:.3f}\N{EN DASH}{:.3f}".format(*figure.interval) if figure.interval else ""
+
+
+def _number(value: float | None, *, signed: bool = False) -> str:
+    return figure_text(Figure(math.nan if value is None else float(value)), signed=signed)
 
 
 def _percent(share: float | None) -> str:

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import re
 import subprocess
@@ -6,10 +7,25 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from cpn.report.data import Figure, GalleryItem, Kind, ReportData, Section
+from cpn.report.data import (
+    Calibration,
+    CurveGroup,
+    ErrorBreakdown,
+    ErrorType,
+    Figure,
+    GalleryItem,
+    KeypointRow,
+    Kind,
+    ReliabilityBin,
+    ReportData,
+    Section,
+    Slice,
+)
 from cpn.report.gallery import GalleryLimits
 from cpn.report.page import write_report
 from cpn.skeleton import COCO_17
@@ -123,6 +139,31 @@ def test_names_and_paths_are_text(bare: ReportData, tmp_path: Path) -> None:
     (block,) = [text for text in page.scripts if text.startswith("{")]
     assert json.loads(block)["items"][0]["name"].startswith("<script>")
     assert "<" not in block
+
+
+def test_nothing_at_all_numpy_s_numbers_and_nan_are_shown(bare: ReportData, tmp_path: Path) -> None:
+    nan = math.nan
+    nobody = GalleryItem([Kind.MISS], 1, Path(os.devnull), [0, 0, 0, 0], oks=nan)
+    numbers: dict[str, Any] = {"image_id": np.int64(3), "annotation_id": np.int64(4)}
+    numbers |= {"score": np.float32(0.5), "box_xywh": np.array([1.0, 2.0, 3.0, 4.0])}
+    data = replace(
+        bare,
+        headline={"AP": Figure(0.5, nan, nan), "odd": Figure(1.3)},
+        curves=[CurveGroup("none", [])],
+        keypoints=[KeypointRow("nose", {"all": Figure(nan)})],
+        errors=ErrorBreakdown([ErrorType("swap", 0, nan)], nan),
+        slices=[
+            Slice("size", "large", 0, Figure(nan)),
+            Slice("size", "x", 1, Figure(0.1, nan, nan)),
+        ],
+        calibration=[Calibration("raw", [ReliabilityBin(0, 0.1, 0, nan, nan)], nan)],
+        gallery=[nobody, replace(nobody, **numbers, predicted=np.full((17, 3), nan))],
+    )
+    page = _write(data, tmp_path)
+    assert "nan" not in " ".join(page.text.values())
+    (block,) = [text for text in page.scripts if text.startswith("{")]
+    assert [item["annotation"] for item in json.loads(block)["items"]] == [None, 4]
+    assert "NaN" not in block
 
 
 def test_a_photo_that_cannot_be_read_is_counted(page: Page) -> None:
