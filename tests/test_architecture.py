@@ -15,7 +15,7 @@ LADDER = (
     ("scripts",),
     ("cpn.config.load",),
     ("cpn.tasks",),
-    ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.ablation"),
+    ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.ablation", "cpn.report"),
     ("cpn.estimator",),
     ("cpn.build",),
     ("cpn.data", "cpn.detection", "cpn.postprocess"),

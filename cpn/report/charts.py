@@ -21,7 +21,7 @@ from cpn.report.data import (
     ReportData,
     Slice,
 )
-from cpn.report.drawing import Chart, new_axes, style
+from cpn.report.drawing import Chart, new_axes, new_figure, style
 from cpn.report.palette import LIGHT, ROW
 
 # More points than that cannot be seen, and a curve may have one for each detection.
@@ -49,7 +49,8 @@ def charts(data: ReportData) -> list[Chart]:
 def curve_chart(group: CurveGroup, index: int) -> Chart:
     """Precision against recall, the first curve darkest, each with its name."""
     figure, axes = new_axes(3.5)
-    tips, count = {}, len(group.curves)
+    tips: dict[str, str] = {}
+    count = len(group.curves)
     for place, curve in enumerate(group.curves):
         color = ROW[round(place * (len(ROW) - 1) / max(count - 1, 1))]
         name, gid = one_line(curve.name), f"curve{place}"
@@ -83,7 +84,8 @@ def _type_chart(rows: Sequence[KeypointRow], key: str, what: str) -> Chart:
     """Shares of errors, stacked; what is good is left out, or nothing else could be seen."""
     figure, axes = new_axes(1.0 + ROW_INCHES * len(rows))
     totals = np.array([max(sum(row.counts.values()), 1) for row in rows])
-    start, tips = np.zeros(len(rows)), {}
+    start = np.zeros(len(rows))
+    tips: dict[str, str] = {}
     for kind in [each for each in KeypointType if each is not KeypointType.GOOD]:
         counts = np.array([row.counts.get(kind, 0) for row in rows])
         bars = axes.barh(
@@ -112,7 +114,7 @@ def _error_charts(errors: ErrorBreakdown) -> Iterator[Chart]:
         yield _bars("errors-gain", title, names, gains, colors, signed=True, limit=None)
     if errors.types:
         names = [each.name for each in errors.types]
-        counts = [Figure(each.count) for each in errors.types]
+        counts = [Figure(int(each.count)) for each in errors.types]
         colors = [_color(name) for name in names]
         yield _bars("errors-count", "How many", names, counts, colors, limit=None)
 
@@ -126,18 +128,23 @@ def slice_chart(group: str, members: Sequence[Slice], index: int) -> Chart:
 
 def calibration_chart(calibration: Calibration, index: int) -> Chart:
     """Mean OKS against score, the diagonal, and below it how many detections there are."""
-    figure, axes = new_axes(3.6)
-    below = axes.inset_axes((0, -0.42, 1, 0.22))
+    figure = new_figure(3.8)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     bins = [each for each in calibration.bins if each.count]
     axes.plot([0, 1], [0, 1], color=LIGHT["muted"], linewidth=1.0, linestyle="--")
     scores, means = [x.mean_score for x in bins], [x.mean_oks for x in bins]
     axes.plot(scores, means, color=LIGHT["accent"], linewidth=1.6)
-    tips = {}
+    tips: dict[str, str] = {}
     for place, one in enumerate(bins):
         tip = f"score {one.score_low:.2f}-{one.score_high:.2f}: mean score {one.mean_score:.3f}, "
         tip += f"mean OKS {one.mean_oks:.3f}, {one.count:,} detections"
         axes.plot(
-            one.mean_score, one.mean_oks, "o", color=LIGHT["accent"], markersize=4.5, gid=f"p{place}"
+            one.mean_score,
+            one.mean_oks,
+            "o",
+            color=LIGHT["accent"],
+            markersize=4.5,
+            gid=f"p{place}",
         )
         width = one.score_high - one.score_low
         bar = below.bar(
@@ -153,7 +160,7 @@ def calibration_chart(calibration: Calibration, index: int) -> Chart:
     return Chart(f"calibration-{index}", title, summary, figure, tips)
 
 
-def _bars(  # noqa: PLR0913 - all of them shape the bars
+def _bars(
     key: str,
     title: str,
     names: Sequence[str],
@@ -166,19 +173,19 @@ def _bars(  # noqa: PLR0913 - all of them shape the bars
     """Horizontal bars with their numbers; intervals as whiskers, where there are any."""
     figure, axes = new_axes(0.65 + ROW_INCHES * len(names))
     values = np.nan_to_num([each.value for each in figures])
-    ends = [v if e.high is None else max(v, e.high) for v, e in zip(values, figures, strict=True)]
+    ends = [max(v, *(one.interval or [v])) for v, one in zip(values, figures, strict=True)]
     top = max([*ends, 1e-9]) if limit is None else limit
-    tips = {}
+    tips: dict[str, str] = {}
     for place, (name, one) in enumerate(zip(names, figures, strict=True)):
         bar = axes.barh(place, values[place], color=LIGHT[colors[place]], height=0.66)
         bar[0].set_gid(f"bar{place}")
-        if one.low is not None and one.high is not None:
-            axes.plot([one.low, one.high], [place, place], color=LIGHT["ink"], linewidth=1.2)
+        if one.interval:
+            axes.plot(one.interval, [place, place], color=LIGHT["ink"], linewidth=1.2)
         text = figure_text(one, signed=signed)
         axes.text(max(ends[place], 0.0) + 0.015 * top, place, text, va="center", fontsize=8)
         tips[f"bar{place}"] = f"{name}: {figure_text(one, signed=signed, interval=True)}"
     _rows(axes, names)
-    axes.set_xlim(min(0.0, *values, 0.0), 1.16 * top)
+    axes.set_xlim(min(0.0, *values, 0.0), 1.22 * top)
     if limit is not None:
         axes.set_xticks(np.linspace(0, limit, 6))
     summary = f"{title}. {'; '.join(tips.values())}."
@@ -190,16 +197,16 @@ def figure_text(figure: Figure, *, signed: bool = False, interval: bool = False)
     value = figure.value
     if not math.isfinite(value):
         return "\N{EN DASH}"
-    if isinstance(value, int):
+    if isinstance(value, int | np.integer):
         return f"{value:,}"
     text = f"{value:+.3f}" if signed else f"{value:.3f}"
-    if interval and figure.low is not None and figure.high is not None:
-        text += f" ({figure.low:.3f} to {figure.high:.3f})"
+    if interval and figure.interval:
+        text += " ({:.3f} to {:.3f})".format(*figure.interval)
     return text
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [_short(one_line(name)) for name in names])
+    axes.set_yticks(range(len(names)), [_short(one_line(name).replace("_", " ")) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
     axes.grid(visible=False, axis="y")

@@ -57,13 +57,22 @@ class Figure:
 
     Attributes:
         value: NaN where there is no ground truth for it.
-        low: lower end of the interval; None: there is none.
+        low: lower end of the interval; None or NaN: there is none.
         high: upper end.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The ends, where there are any of a number that there is."""
+        if self.low is None or self.high is None:
+            return None
+        return (
+            (self.low, self.high) if np.isfinite([self.value, self.low, self.high]).all() else None
+        )
 
 
 @dataclass(frozen=True)
@@ -221,6 +230,13 @@ class GalleryItem:
     truth: FloatArray | None = None
     predicted: FloatArray | None = None
     keypoint_types: Sequence[KeypointType | None] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.box_xywh) != 4 or not np.isfinite(self.box_xywh).all():
+            raise ValueError(
+                f"image {self.image_id}: box_xywh needs four finite numbers, got"
+                f" {list(self.box_xywh)}"
+            )
 
     @property
     def size(self) -> float:

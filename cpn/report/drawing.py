@@ -2,8 +2,10 @@
 
 import io
 import re
+import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +20,7 @@ from cpn.errors import one_line
 from cpn.report.palette import LIGHT, with_variables
 
 # Narrow on purpose: at 360 pixels a chart is as wide as the screen and its text is still read.
-WIDTH_INCHES = 4.4
+WIDTH_INCHES = 4.0
 # Names come from files: `$` is no formula. Text stays text in the SVG, to be read and selected.
 _STYLE: dict[str, Any] = {
     "text.parse_math": False,
@@ -67,18 +69,24 @@ class Chart:
 
 def style() -> Any:  # noqa: ANN401 - matplotlib does not name the type
     """A context in which charts must be drawn and written; the user's own style stays out of it."""
-    return mpl.rc_context({**mpl.rcParamsDefault, **_STYLE, "backend": "agg"})
+    settings: dict[Any, Any] = {**mpl.rcParamsDefault, **_STYLE, "backend": "agg"}
+    return mpl.rc_context(settings)
+
+
+def new_figure(height_inches: float) -> Figure:
+    """An empty figure of the common width."""
+    return Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
 
 
 def new_axes(height_inches: float) -> tuple[Figure, Axes]:
     """A figure of the common width with one pair of axes."""
-    figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+    figure = new_figure(height_inches)
     return figure, figure.add_subplot()
 
 
 def to_svg(chart: Chart) -> str:
     """An `<svg>` element to stand in HTML: no ids but its own, colours by CSS variable."""
-    with style(), mpl.rc_context({"svg.hashsalt": chart.key}):
+    with style(), _any_glyph(), mpl.rc_context({"svg.hashsalt": chart.key}):
         written = io.StringIO()
         chart.figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
     root = ET.fromstring(written.getvalue())  # noqa: S314 - matplotlib's own
@@ -87,20 +95,32 @@ def to_svg(chart: Chart) -> str:
     width, height = (float(part) for part in root.attrib["viewBox"].split()[2:])
     root.attrib.clear()
     root.attrib.update(
-        {"viewBox": f"0 0 {width:g} {height:g}", "role": "img", "aria-label": chart.summary}
+        {
+            "viewBox": f"0 0 {width:g} {height:g}",
+            "role": "img",
+            "aria-label": one_line(chart.summary),
+        }
     )
     return with_variables(ET.tostring(root, encoding="unicode"))
 
 
 def to_pixels(chart: Chart, *, dots_per_inch: int = 160) -> NDArray[np.uint8]:
     """(H, W, 3) RGB, the title above."""
-    with style():
-        canvas = FigureCanvasAgg(chart.figure)
+    with style(), _any_glyph():
+        canvas: Any = FigureCanvasAgg(chart.figure)  # its methods have no types
         chart.figure.suptitle(one_line(chart.title), fontsize=10)
         chart.figure.set_dpi(dots_per_inch)
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     return np.ascontiguousarray(pixels)
+
+
+@contextmanager
+def _any_glyph() -> Iterator[None]:
+    """Names may be in any script: the page's reader has the font, TensorBoard shows a box."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def _strip(root: ET.Element) -> None:

@@ -33,7 +33,7 @@ class GalleryLimits:
         side: of a picture's longer side, in pixels.
     """
 
-    per_kind: int = 60
+    per_kind: int = 100
     picture_bytes: int = 6_000_000
     side: int = 384
 
@@ -204,10 +204,10 @@ def _record(item: GalleryItem, crop: Crop) -> dict[str, Any]:
     """What the page's script knows of an item; points in the photo's pixels, a tenth of one."""
     return {
         "kinds": list(item.kinds),
-        "image": item.image_id,
+        "image": int(item.image_id),
         "name": _name(item.photo),
-        "annotation": item.annotation_id,
-        "result": item.result_index,
+        "annotation": _whole(item.annotation_id),
+        "result": _whole(item.result_index),
         "oks": _rounded(item.oks, 4),
         "score": _rounded(item.score, 4),
         "size": round(item.size, 1),
@@ -225,6 +225,10 @@ def _name(photo: Path | None) -> str | None:
     return None if photo is None else photo.name
 
 
+def _whole(number: int | None) -> int | None:
+    return None if number is None else int(number)  # NumPy's are no JSON
+
+
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
@@ -233,4 +237,6 @@ def _points(points: NDArray[np.float64] | None) -> list[list[float | None]] | No
     if points is None:
         return None
     digits: Mapping[int, int] = {0: 1, 1: 1, 2: 3}
-    return [[_rounded(value, digits[at]) for at, value in enumerate(row)] for row in points.tolist()]
+    return [
+        [_rounded(value, digits[at]) for at, value in enumerate(row)] for row in points.tolist()
+    ]

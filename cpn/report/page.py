@@ -36,7 +36,7 @@ def write_report(data: ReportData, path: Path, *, limits: GalleryLimits | None =
     Args:
         data: what is shown.
         path: the HTML file; its folder is made.
-        limits: of the gallery; None: 60 of a kind and 6 MB of pictures, so that the page stays
+        limits: of the gallery; None: 100 of a kind and 6 MB of pictures, so that the page stays
             below 10 MB however many people there are.
 
     Returns:
@@ -54,21 +54,28 @@ def write_report(data: ReportData, path: Path, *, limits: GalleryLimits | None =
 def render(data: ReportData, gallery: Gallery) -> str:
     """The page as text."""
     script = _asset("gallery.js")
-    return _environment().get_template("page.html").render(
-        data=data,
-        gallery=gallery,
-        document=_document(data, gallery),
-        charts=_by_section(charts(data)),
-        types=list(KeypointType),
-        areas=_areas(data),
-        slice_groups=[(name, list(x)) for name, x in groupby(data.slices, lambda x: x.group)],
-        missing={section: data.why_missing.get(section, _NOT_EVALUATED[section]) for section in Section},
-        lowest_oks=LOWEST_OKS,
-        css=Markup(_asset("page.css")),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        light=Markup(css_variables(LIGHT)),  # noqa: S704 - our own colours
-        dark=Markup(css_variables(DARK)),  # noqa: S704 - our own colours
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            data=data,
+            gallery=gallery,
+            document=_document(data, gallery),
+            charts=_by_section(charts(data)),
+            types=list(KeypointType),
+            areas=_areas(data),
+            slice_groups=[(name, list(x)) for name, x in groupby(data.slices, lambda x: x.group)],
+            missing={
+                section: data.why_missing.get(section, _NOT_EVALUATED[section])
+                for section in Section
+            },
+            lowest_oks=LOWEST_OKS,
+            css=Markup(_asset("page.css")),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - our own file
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            light=Markup(css_variables(LIGHT)),  # noqa: S704 - our own colours
+            dark=Markup(css_variables(DARK)),  # noqa: S704 - our own colours
+        )
     )
 
 
@@ -83,6 +90,9 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {"figure": figure_text, "interval": _interval, "percent": _percent}
     environment.filters |= {"words": lambda name: str(name).replace("_", " "), "count": _count}
+    environment.filters["number"] = _number
+    # A NaN is no JSON: it would cost the whole gallery, in the reader's browser.
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     return environment
 
 
@@ -121,9 +131,11 @@ def _areas(data: ReportData) -> list[str]:
 
 
 def _interval(figure: Figure) -> str:
-    if figure.low is None or figure.high is None or not math.isfinite(figure.value):
-        return ""
-    return f"{figure.low:.3f}\N{EN DASH}{figure.high:.3f}"
+    return "{:.3f}\N{EN DASH}{:.3f}".format(*figure.interval) if figure.interval else ""
+
+
+def _number(value: float | None, *, signed: bool = False) -> str:
+    return figure_text(Figure(math.nan if value is None else float(value)), signed=signed)
 
 
 def _percent(share: float | None) -> str:

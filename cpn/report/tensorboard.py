@@ -1,4 +1,4 @@
-"""The report's figures for TensorBoard: numbers with their intervals as scalars, charts as images."""
+"""The report's figures for TensorBoard: numbers and intervals as scalars, charts as images."""
 
 import math
 from collections.abc import Iterator
@@ -44,6 +44,6 @@ def _number(tag: str, figure: Figure) -> Iterator[tuple[str, float]]:
     if not math.isfinite(figure.value):
         return
     yield tag, figure.value
-    if figure.low is not None and figure.high is not None:
-        yield f"{tag}/low", figure.low
-        yield f"{tag}/high", figure.high
+    if figure.interval:
+        yield f"{tag}/low", figure.interval[0]
+        yield f"{tag}/high", figure.interval[1]

@@ -40,8 +40,10 @@ METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL
 PARTS = {"head": range(5), "arms": range(5, 11), "legs": range(11, 17)}
 WRONG = [kind for kind in KeypointType if kind is not KeypointType.GOOD]
 COLUMN = np.array(
-    [[50, 14], [54, 10], [46, 10], [58, 13], [42, 13], [66, 34], [34, 34], [74, 54], [26, 54]]
-    + [[76, 72], [24, 72], [60, 80], [40, 80], [62, 108], [38, 108], [63, 134], [37, 134]],
+    [
+        *([50, 14], [54, 10], [46, 10], [58, 13], [42, 13], [66, 34], [34, 34], [74, 54], [26, 54]),
+        *([76, 72], [24, 72], [60, 80], [40, 80], [62, 108], [38, 108], [63, 134], [37, 134]),
+    ],
     dtype=np.float64,
 )
 
@@ -59,7 +61,8 @@ def small_report(folder: Path, *, people: int = 40, seed: int = 0) -> ReportData
         truth = np.column_stack([COLUMN + shift, np.full(17, 2.0)])
         truth[rng.random(17) < 0.2, 2] = 0
         truth[0, 2] = 2
-        box = [*(shift + (15, 0)).tolist(), 70.0, 145.0]
+        left, top = shift.tolist()
+        box = [left + 15, top, 70.0, 145.0]
         items.append(_item(truth, box, photo, 100 + index // 2, 500 + index, rng))
     items[-1] = replace(items[-1], photo=folder / "missing.jpg")
     return _report(items, rng, title="small <script>alert(1)</script>")
@@ -167,8 +170,10 @@ def _background(
 def _report(items: Sequence[GalleryItem], rng: np.random.Generator, *, title: str) -> ReportData:
     values = np.linspace(0.92, 0.48, 10)
     areas = {"medium": 0.68, "large": 0.79}
-    errors = [ErrorType(str(kind), _count(items, kind), 0.712 + 0.02 * (1 + place)) for place, kind
-              in enumerate(WRONG)]  # fmt: skip
+    errors = [
+        ErrorType(str(kind), _count(items, kind), 0.712 + 0.02 * (1 + place))
+        for place, kind in enumerate(WRONG)
+    ]
     errors += [
         ErrorType("score", 210, 0.741, "A better pose of the same person had a lower score."),
         ErrorType("background false positive", 812, 0.716, "No person is there."),
@@ -183,7 +188,9 @@ def _report(items: Sequence[GalleryItem], rng: np.random.Generator, *, title: st
         num_images=len({item.image_id for item in items}),
         num_people=sum(item.annotation_id is not None for item in items),
         num_detections=sum(item.predicted is not None for item in items),
-        headline={name: _figure(0.712 + 0.02 * (at % 5 - 1), rng) for at, name in enumerate(METRICS)},
+        headline={
+            name: _figure(0.712 + 0.02 * (at % 5 - 1), rng) for at, name in enumerate(METRICS)
+        },
         interval_note="95 % bootstrap over images, 1,000 resamples",
         facts={
             "checkpoint": "runs/people/best.safetensors",
@@ -194,10 +201,17 @@ def _report(items: Sequence[GalleryItem], rng: np.random.Generator, *, title: st
             "score": "box x mean keypoint",
         },
         curves=[
-            CurveGroup("by OKS threshold", [_curve(f"OKS {0.5 + 0.05 * at:.2f}", top, 0.96 - 0.03 * at)
-                                            for at, top in enumerate(values)]),
-            CurveGroup("by area, mean over OKS", [_curve(x, top, 0.85) for x, top in areas.items()]),
-        ],  # fmt: skip
+            CurveGroup(
+                "by OKS threshold",
+                [
+                    _curve(f"OKS {0.5 + 0.05 * at:.2f}", top, 0.96 - 0.03 * at)
+                    for at, top in enumerate(values)
+                ],
+            ),
+            CurveGroup(
+                "by area, mean over OKS", [_curve(x, top, 0.85) for x, top in areas.items()]
+            ),
+        ],
         keypoints=[_row(items, name, [k], rng) for k, name in enumerate(COCO_17.keypoint_names)],
         parts=[_row(items, name, list(ks), rng) for name, ks in PARTS.items()],
         errors=ErrorBreakdown(errors, 0.712, "mean over OKS 0.50 to 0.95, all areas"),
@@ -241,7 +255,9 @@ def _slices(rng: np.random.Generator) -> list[Slice]:
         "aspect (h / w)": ["below 0.75", "0.75-1.5", "1.5-3", "over 3"],
     }
     return [
-        Slice(group, name, int(rng.integers(20, 2000)), _figure(0.5 + 0.09 * at, rng, half=0.03), 0.7)
+        Slice(
+            group, name, int(rng.integers(20, 2000)), _figure(0.5 + 0.09 * at, rng, half=0.03), 0.7
+        )
         for group, names in groups.items()
         for at, name in enumerate(names)
     ]
@@ -252,7 +268,9 @@ def _calibration(name: str, ece: float) -> Calibration:
     for at in range(10):
         low, mean = at / 10, at / 10 + 0.05
         count = 0 if at == 0 else int(4000 * np.exp(-0.4 * at)) + 40
-        bins.append(ReliabilityBin(low, low + 0.1, count, mean, min(mean + 2 * ece * (1 - mean), 1)))
+        bins.append(
+            ReliabilityBin(low, low + 0.1, count, mean, min(mean + 2 * ece * (1 - mean), 1))
+        )
     return Calibration(name, bins, ece)
 
 

@@ -43,17 +43,19 @@
   const number = (value, digits) => (value === null ? "–" : value.toFixed(digits));
   const isFinitePoint = (point) => point[0] !== null && point[1] !== null;
 
-  function skeleton(points, isDrawn, className, radius) {
+  // What is not labelled is not scored: it is drawn, but faintly.
+  function skeleton(points, isDrawn, className, radius, isScored = () => true) {
+    const faint = (...ends) => (ends.every(isScored) ? "" : " faint");
     const group = draw("g", { class: className });
     for (const layer of ["halo", "stroke"]) {
       for (const [a, b] of limbs) {
         if (!isDrawn(points[a]) || !isDrawn(points[b])) continue;
         const [[x1, y1], [x2, y2]] = [points[a], points[b]];
-        group.append(draw("line", { class: layer, x1, y1, x2, y2 }));
+        group.append(draw("line", { class: layer + faint(a, b), x1, y1, x2, y2 }));
       }
     }
     points.forEach((point, k) => {
-      if (isDrawn(point)) group.append(draw("circle", { cx: point[0], cy: point[1], r: radius, "data-k": k }));
+      if (isDrawn(point)) group.append(draw("circle", { class: faint(k), cx: point[0], cy: point[1], r: radius }));
     });
     return group;
   }
@@ -68,7 +70,7 @@
         group.append(draw("line", { class: "way", x1: x, y1: y, x2: truth[0], y2: truth[1] }));
       }
       group.append(draw("circle", { class: `ring ${type}`, cx: x, cy: y, r: 2.2 * unit }));
-      const label = draw("text", { x: x + 3 * unit, y: y - 1.5 * unit, "font-size": 7 * unit }, LETTERS[type]);
+      const label = draw("text", { x: x + 2.6 * unit, y: y - 1.4 * unit, "font-size": 5 * unit }, LETTERS[type]);
       label.append(draw("title", {}, `${names[k]}: ${type}`));
       group.append(label);
     });
@@ -90,7 +92,8 @@
     const [left, top, boxWidth, boxHeight] = item.box;
     svg.append(draw("rect", { class: "box", x: left, y: top, width: boxWidth, height: boxHeight }));
     if (item.truth) svg.append(skeleton(item.truth, (p) => p[2] > 0 && isFinitePoint(p), "truth", 1.3 * unit));
-    if (item.predicted) svg.append(skeleton(item.predicted, isFinitePoint, "predicted", 1.3 * unit));
+    const isScored = (k) => !item.truth || item.truth[k][2] > 0;
+    if (item.predicted) svg.append(skeleton(item.predicted, isFinitePoint, "predicted", 1.3 * unit, isScored));
     svg.append(wrongKeypoints(item, unit));
     return svg;
   }
@@ -159,7 +162,12 @@
     }
   }
 
-  form.addEventListener("input", (event) => (event.target.type === "checkbox" ? updateLayers() : update()));
+  // A text's "change" comes when it is left, perhaps for a card: that must not be replaced under the click.
+  form.elements.image.addEventListener("input", update);
+  form.addEventListener("change", ({ target }) => {
+    if (target.type === "checkbox") updateLayers();
+    else if (target.name !== "image") update();
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => {
     const [first] = showMore();
