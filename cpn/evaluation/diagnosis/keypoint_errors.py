@@ -97,13 +97,13 @@ def _tell_apart(
     flip = np.array(skeleton.flip_permutation)
     same = _similarities(points, people, present, np.arange(len(flip)), skeleton)
     flipped = _similarities(points, people, present, flip, skeleton)
-    flipped[..., flip == np.arange(len(flip))] = 0  # a keypoint without partner
     rows, columns = np.nonzero(owners[:, None] == present)
     own, inverted = same[rows, columns].copy(), flipped[rows, columns].copy()
     same[rows, columns] = flipped[rows, columns] = 0
     others = np.maximum(same, flipped).max(axis=1)
     nearest = np.maximum(np.maximum(own, inverted), others)
     labelled = people.labelled[owners]
+    # A keypoint without partner is its own: equally near, and the own place comes first.
     kinds = np.select(
         [~labelled, own > GOOD_ABOVE, nearest < NEAR_FROM, own == nearest, inverted == nearest],
         [

@@ -54,6 +54,7 @@ def test_false_positives_are_doubles_or_background(street: GroundTruth) -> None:
 def test_counts(street: GroundTruth) -> None:
     counts = diagnose(street, RESULTS, SKELETON).counts
     assert counts[:-1] == (3, 6, 2, 1, 1, 1, 2, 1)
+    assert diagnose(street, RESULTS, SKELETON).oks[[2, 4]].tolist() == [0, 0]  # ignored
     expected = {
         GOOD: [1, 2, 2],
         JITTER: [1, 0, 0],

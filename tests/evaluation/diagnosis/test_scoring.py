@@ -43,6 +43,8 @@ def test_nobody_found_is_no_score_error() -> None:
     assert better([person(1)], []) == [None]
     assert better([person(1)], [off(1000)]) == [None]
     assert better([person(1, crowd=True), person(2)], [off(6, 0.9)]) == [None]
+    # Two in one place: pycocotools gives the detection to the last one.
+    assert better([person(1), person(2)], [off(6, 0.9)]) == [None, None]
 
 
 def test_the_best_of_each_person_scores_its_oks_and_doubles_come_last() -> None:
