@@ -83,8 +83,8 @@ def first_red_test(mutant: Mutant) -> str | None:
     if process.returncode == 0:
         return None
     found = re.search(r"^(?:FAILED|ERROR) tests/(\S+?)::(\w+)", said, flags=re.MULTILINE)
-    if found is None and "Timeout" in said:
-        return f"{mutant.tests}: does not end"
+    if found is None and (process.returncode < 0 or "Timeout" in said):
+        return f"{mutant.tests.removeprefix('tests/')}: does not end, or dies"
     if found is None:
         raise SystemExit(f"{mutant.what}: no test ran:\n{said[-3000:]}")
     return f"{found[1]}: {found[2]}"

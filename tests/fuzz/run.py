@@ -1,8 +1,7 @@
 """Runs the fuzzers: `python tests/fuzz/run.py --seconds 600` (needs the extra `fuzz`).
 
 One process per target, one after the other. What crashes a target, takes longer than five seconds
-or needs more than four gigabytes is written to tests/fuzz/corpus/<target>/, where pytest replays
-it.
+or needs more than a gigabyte is written to tests/fuzz/corpus/<target>/, where pytest replays it.
 """
 
 import argparse
@@ -31,7 +30,7 @@ def fuzz(name: str, seconds: int, found: Path) -> None:
         return mutate_json(data, max_size, seed)
 
     flags = [
-        *(f"-max_total_time={seconds}", "-timeout=5", "-rss_limit_mb=4096", "-max_len=8192"),
+        *(f"-max_total_time={seconds}", "-timeout=5", "-rss_limit_mb=1024", "-max_len=8192"),
         *("-verbosity=0", "-print_final_stats=1", f"-artifact_prefix={found}/crash-"),
     ]
     options = {"custom_mutator": mutate} if name in JSON_TARGETS else {}
