@@ -21,6 +21,7 @@ from cpn.estimator import PoseEstimator
 from cpn.evaluation import score_results_file, write_metrics, write_results
 from cpn.evaluation.calibration import Rescaling
 from cpn.models.folding import folded
+from cpn.tasks.datasets import evaluation_batches
 from cpn.tasks.pose_evaluation import (
     PoseEvaluation,
     PoseScorer,
@@ -28,6 +29,7 @@ from cpn.tasks.pose_evaluation import (
     evaluation_set,
     read_image_groups,
 )
+from cpn.tasks.prediction_parts import PredictionParts, evaluation_identity
 from cpn.tasks.score_calibration import calibrate
 
 Group = TypeVar("Group", bound=BaseModel)
@@ -75,10 +77,30 @@ def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) ->
     model = model.to(memory_format=torch.channels_last)
     precision = Precision(config.precision, context.device)
     estimator = PoseEstimator.from_config(model, loaded.skeleton, asked, precision=precision)
-    evaluation = evaluate_poses(estimator, people.batches, scorer, context)
+    parts = PredictionParts.open(
+        _out(config).with_name(f"{_out(config).stem}_parts"),
+        evaluation_identity(
+            Path(config.checkpoint),
+            asked,
+            people.dataset.instances,
+            precision=f"{config.precision} {context.device.type}",
+        ),
+        context,
+        batches=config.part_batches,
+    )
+    batches = evaluation_batches(
+        people.dataset,
+        context,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        done=parts.done,
+    )
+    evaluation = evaluate_poses(estimator, batches, scorer, context, parts=parts)
     if evaluation.on_main is None:
         return evaluation.metrics
-    return _report(config, scorer, evaluation.on_main, groups)
+    metrics = _report(config, scorer, evaluation.on_main, groups)
+    parts.remove()
+    return metrics
 
 
 def _as_asked(trained: TrainConfig, config: EvaluateConfig) -> TrainConfig:
@@ -125,14 +147,18 @@ def _image_groups(config: EvaluateConfig, scorer: PoseScorer) -> dict[str, list[
     return read_image_groups(Path(scorer.truth.source).read_bytes(), config.group_by)
 
 
+def _out(config: EvaluateConfig) -> Path:
+    assert config.checkpoint is not None, "the schema asks for one source"
+    return Path(config.out) if config.out else Path(config.checkpoint).parent / "metrics.json"
+
+
 def _report(
     config: EvaluateConfig,
     scorer: PoseScorer,
     evaluation: PoseEvaluation,
     groups: Mapping[str, list[int]],
 ) -> dict[str, float]:
-    assert config.checkpoint is not None, "the schema asks for one source"
-    out = Path(config.out) if config.out else Path(config.checkpoint).parent / "metrics.json"
+    out = _out(config)
     results = out.with_name(f"{out.stem}_results.json")
     metrics = dict(evaluation.metrics)
     if scorer.detections is not None:
