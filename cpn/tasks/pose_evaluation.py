@@ -32,7 +32,7 @@ from cpn.evaluation import (
 )
 from cpn.evaluation.calibration import Rescaling
 from cpn.evaluation.pck import TORSO_DIAGONALS, pck
-from cpn.postprocess import rescore, suppress
+from cpn.postprocess import keep_scored, rescore, suppress
 from cpn.skeleton import Skeleton
 from cpn.tasks.datasets import evaluation_batches, evaluation_dataset, read_split, with_boxes
 from cpn.tasks.estimation import (
@@ -159,6 +159,7 @@ class PoseScorer:
             threshold=rule.nms_threshold,
             sigmas=self.people.skeleton.sigmas,
         )
+        kept, kept_scores = keep_scored(kept, kept_scores)
         if self.rescaling is not None:
             kept_scores = self.rescaling(kept_scores)
         return to_coco_results(kept, kept_scores, category_id=self.people.category_id)

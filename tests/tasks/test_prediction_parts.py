@@ -186,7 +186,7 @@ def test_two_ranks_go_on_and_so_does_one_alone(
         assert not parts.exists()
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -196,16 +196,16 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     original = PoseEstimator.__call__
 
     def run(config: EvaluateConfig, *, stop_after: int | None = None) -> int:
-        counts = []
+        counts: list[int] = []
 
         def counted(self: PoseEstimator, crops: Any, matrices: Any) -> Any:
             if len(counts) == stop_after:
-                raise Stopped
+                raise StoppedError
             counts.append(len(crops))
             return original(self, crops, matrices)
 
         monkeypatch.setattr(PoseEstimator, "__call__", counted)
-        with contextlib.suppress(Stopped):
+        with contextlib.suppress(StoppedError):
             evaluate(config)
         return len(counts)
 
