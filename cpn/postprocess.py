@@ -19,7 +19,7 @@ ScoreMode = Literal[
     "box_keypoint", "box_rle", "box", "keypoint", "box_mean", "box_max", "keypoint_max"
 ]
 NmsMethod = Literal["none", "oks", "soft_oks"]
-MAX_SOFT_KEPT = 20  # COCO's keypoint evaluation looks at 20 persons per image
+MAX_SCORED = 20  # COCO's keypoint evaluation looks at 20 persons per image
 
 
 def rescore(
@@ -92,7 +92,7 @@ def soft_oks_nms(
     *,
     sigmas: Sequence[float],
     threshold: float,
-    max_kept: int = MAX_SOFT_KEPT,
+    max_kept: int = MAX_SCORED,
 ) -> Indices:
     """Keep the best pose, lower the scores of the others by their overlap with it, repeat.
 
@@ -152,6 +152,26 @@ def suppress(
         )
         kept.append(indices[chosen])
     remaining = np.concatenate(kept)
+    return predictions.take(remaining), scores[remaining]
+
+
+def keep_scored(
+    predictions: PosePredictions, scores: FloatArray, *, count: int = MAX_SCORED
+) -> tuple[PosePredictions, FloatArray]:
+    """The best poses of every image, in their order: all that COCO's evaluation looks at.
+
+    Leaving out the others changes no number, and bounds what scoring many detections takes.
+
+    Args:
+        predictions: N poses of any images.
+        scores: (N,) person scores; of equal ones the first is better, as in pycocotools.
+        count: how many of an image may stay.
+    """
+    kept = [
+        rows[np.argsort(-scores[rows], kind="stable")[:count]]
+        for rows in _by_image(predictions.image_ids)
+    ]
+    remaining = np.sort(np.concatenate([np.empty(0, dtype=np.intp), *kept]))
     return predictions.take(remaining), scores[remaining]
 
 

@@ -259,6 +259,7 @@ class EvaluateConfig(PersonBoxes):
         description="a *_rescaling.json of an evaluation: scores become the OKS to be expected"
     )
     batch_size: PositiveInt
+    part_batches: PositiveInt = Field(description="batches that a crash may cost, of each rank")
     workers: Count
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(

@@ -4,6 +4,9 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from cpn.config.data_schema import AugmentConfig, DataConfig, InputConfig, SplitConfig
 from cpn.config.schema import TrainConfig
 from cpn.data.annotations import (
@@ -238,9 +241,14 @@ def evaluation_dataset(people: PersonAnnotations, input_config: InputConfig) -> 
 
 
 def evaluation_batches(
-    dataset: PoseDataset, context: DistributedContext, *, batch_size: int, workers: int
+    dataset: PoseDataset,
+    context: DistributedContext,
+    *,
+    batch_size: int,
+    workers: int,
+    done: npt.NDArray[np.int64] | None = None,
 ) -> PoseLoader:
-    """Every person exactly once over all ranks."""
+    """Every person exactly once over all ranks, without those whose ids are among `done`."""
     return eval_loader(
         dataset,
         batch_size=batch_size,
@@ -248,6 +256,7 @@ def evaluation_batches(
         world_size=context.world_size,
         num_workers=workers,
         pin_memory=context.device.type == "cuda",
+        done=done,
     )
 
 

@@ -34,6 +34,7 @@ from cpn.evaluation.coco_keypoints import match_keypoints
 from cpn.evaluation.results import parse_results
 from cpn.models.folding import folded
 from cpn.skeleton import Skeleton
+from cpn.tasks.datasets import evaluation_batches
 from cpn.tasks.evaluation_report import Background, photos_of, write_evaluation_report
 from cpn.tasks.pose_evaluation import (
     PoseEvaluation,
@@ -42,6 +43,7 @@ from cpn.tasks.pose_evaluation import (
     evaluation_set,
     read_image_groups,
 )
+from cpn.tasks.prediction_parts import PredictionParts, evaluation_identity
 from cpn.tasks.score_calibration import calibrate
 
 Group = TypeVar("Group", bound=BaseModel)
@@ -77,22 +79,19 @@ def _score_file(config: EvaluateConfig, path: Path) -> dict[str, float]:
     metrics = match_keypoints(truth, results, sigmas=skeleton.sigmas, engine=engine).metrics
     out = Path(config.out) if config.out else path.with_name(f"{path.stem}_metrics.json")
     logger.info("%s\n%s", path, format_metrics(metrics))
+    photos = photos_of(Path(config.annotations), Path(config.images)) if config.images else {}
     background = Background(
         title=path.stem,
         box_source="unknown: the results do not say",
         confidence=config.evaluation.confidence,
         resamples=config.evaluation.resamples,
-        photos=_photos(config.annotations, config.images),
+        photos=photos,
         facts={"results": str(path), "annotations": config.annotations},
     )
     figures, written = _analysed(config, (truth, results, skeleton), background, out)
     write_json(out, plain_json({**metrics, **figures}))
     logger.info("written: %s", ", ".join(map(str, [out, *written])))
     return metrics
-
-
-def _photos(annotations: str, folder: str | None) -> dict[int, Path]:
-    return {} if folder is None else photos_of(Path(annotations), Path(folder))
 
 
 def _analysed(
@@ -141,11 +140,31 @@ def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) ->
     model = model.to(memory_format=torch.channels_last)
     precision = Precision(config.precision, context.device)
     estimator = PoseEstimator.from_config(model, loaded.skeleton, asked, precision=precision)
+    parts = PredictionParts.open(
+        _out(config).with_name(f"{_out(config).stem}_parts"),
+        evaluation_identity(
+            Path(config.checkpoint),
+            asked,
+            people.dataset.instances,
+            precision=f"{config.precision} {context.device.type}",
+        ),
+        context,
+        batches=config.part_batches,
+    )
+    batches = evaluation_batches(
+        people.dataset,
+        context,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        done=parts.done,
+    )
     with named_loss_of_workers():
-        evaluation = evaluate_poses(estimator, people.batches, scorer, context)
+        evaluation = evaluate_poses(estimator, batches, scorer, context, parts=parts)
     if evaluation.on_main is None:
         return evaluation.metrics
-    return _report(config, scorer, evaluation.on_main, groups)
+    metrics = _report(config, scorer, evaluation.on_main, groups)
+    parts.remove()
+    return metrics
 
 
 def _as_asked(trained: TrainConfig, config: EvaluateConfig) -> TrainConfig:
@@ -193,14 +212,18 @@ def _image_groups(config: EvaluateConfig, scorer: PoseScorer) -> dict[str, list[
     return read_image_groups(Path(scorer.truth.source).read_bytes(), config.group_by)
 
 
+def _out(config: EvaluateConfig) -> Path:
+    assert config.checkpoint is not None, "the schema asks for one source"
+    return Path(config.out) if config.out else Path(config.checkpoint).parent / "metrics.json"
+
+
 def _report(
     config: EvaluateConfig,
     scorer: PoseScorer,
     evaluation: PoseEvaluation,
     groups: Mapping[str, list[int]],
 ) -> dict[str, float]:
-    assert config.checkpoint is not None, "the schema asks for one source"
-    out = Path(config.out) if config.out else Path(config.checkpoint).parent / "metrics.json"
+    out = _out(config)
     results = out.with_name(f"{out.stem}_results.json")
     metrics = dict(evaluation.metrics)
     if scorer.detections is not None:
@@ -217,11 +240,11 @@ def _report(
     if calibration.rescaling is not None and scorer.rescaling is None:
         calibration.rescaling.save(out.with_name(f"{out.stem}_rescaling.json"))
     background = Background(
-        title=Path(config.checkpoint).parent.name,
+        title=out.resolve().parent.name,
         box_source=scorer.box_source,
         confidence=config.evaluation.confidence,
         resamples=config.evaluation.resamples,
-        photos=_photos_of(scorer),
+        photos=photos_of(Path(scorer.truth.source), scorer.people.instances.image_folder),
         facts=_facts(config, scorer),
         extra={name: value for name, value in metrics.items() if name not in COCO_METRICS},
         calibration=calibration.report,
@@ -232,10 +255,6 @@ def _report(
     write_results(evaluation.results, results)
     logger.info("written: %s", ", ".join(map(str, [out, results, *written])))
     return metrics
-
-
-def _photos_of(scorer: PoseScorer) -> dict[int, Path]:
-    return photos_of(Path(scorer.truth.source), scorer.people.instances.image_folder)
 
 
 def _facts(config: EvaluateConfig, scorer: PoseScorer) -> dict[str, str]:

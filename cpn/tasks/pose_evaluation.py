@@ -5,15 +5,13 @@
 
 import codecs
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
-import torch
 
 from cpn.config.schema import PostprocessConfig, TrainConfig
 from cpn.data.annotations import PersonAnnotations
@@ -21,7 +19,6 @@ from cpn.data.loaders import PoseLoader
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
 from cpn.engine.distributed import DistributedContext
-from cpn.engine.inference import evaluation_mode
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
 from cpn.evaluation import (
@@ -36,10 +33,16 @@ from cpn.evaluation import (
 from cpn.evaluation.calibration import Rescaling
 from cpn.evaluation.coco_api import Engine
 from cpn.evaluation.pck import TORSO, head_of, pck
-from cpn.interruption import EvaluationStopped
-from cpn.postprocess import rescore, suppress
+from cpn.postprocess import keep_scored, rescore, suppress
 from cpn.skeleton import Skeleton
 from cpn.tasks.datasets import evaluation_batches, evaluation_dataset, read_split, with_boxes
+from cpn.tasks.estimation import (
+    estimate_instances,
+    estimated_batches,
+    nobody,
+    stoppable_batches,
+)
+from cpn.tasks.prediction_parts import PredictionParts
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ class PoseScorer:
             threshold=rule.nms_threshold,
             sigmas=self.people.skeleton.sigmas,
         )
+        kept, kept_scores = keep_scored(kept, kept_scores)
         if self.rescaling is not None:
             kept_scores = self.rescaling(kept_scores)
         return to_coco_results(kept, kept_scores, category_id=self.people.category_id)
@@ -256,20 +260,28 @@ def evaluate_poses(
     context: DistributedContext,
     *,
     stop_requested: Callable[[], bool] = bool,
+    parts: PredictionParts | None = None,
 ) -> RankEvaluation:
     """Estimates every instance once over all ranks; rank 0 scores, all ranks get the metrics.
+
+    With `parts` predictions go through these, and `batches` need only have who is in none of them.
 
     Raises:
         EvaluationStopped: `stop_requested` on some rank; on all ranks.
         UserError: the predictions cannot be scored.
     """
     stoppable = stoppable_batches(batches, context, stop_requested)
-    parts = context.all_gather_object(estimate_instances(estimator, stoppable))
+    if parts is None:
+        estimated = context.all_gather_object(estimate_instances(estimator, stoppable))
+    else:
+        parts.write(estimated_batches(estimator, stoppable))
+        context.barrier()
+        estimated = [nobody(estimator), *(parts.read() if context.is_main else [])]
     evaluation: PoseEvaluation | None = None
     problem: str | None = None
     if context.is_main:
         try:
-            predictions = PosePredictions.concatenate(parts)
+            predictions = PosePredictions.concatenate(estimated)
             expected = scorer.people.instances.annotation_ids.tolist()
             check_complete(predictions.instance_ids.tolist(), expected)
             evaluation = scorer.score(predictions)
@@ -280,48 +292,6 @@ def evaluate_poses(
     if metrics is None:
         raise UserError(problem or "rank 0 gave no evaluation")
     return RankEvaluation(metrics, evaluation)
-
-
-def stoppable_batches(
-    batches: Collection[PoseBatch] | PoseLoader,
-    context: DistributedContext,
-    stop_requested: Callable[[], bool],
-) -> Iterator[PoseBatch]:
-    """The batches, until any rank is asked to stop; ranks with fewer vote along to the end.
-
-    Raises:
-        EvaluationStopped: after the same number of batches on all ranks.
-    """
-    for batch, _ in zip_longest(batches, range(max(context.all_gather_object(len(batches))))):
-        if bool(context.any(torch.tensor([stop_requested()]))):
-            raise EvaluationStopped
-        if batch is not None:
-            yield batch
-
-
-def estimate_instances(estimator: PoseEstimator, batches: Iterable[PoseBatch]) -> PosePredictions:
-    """This rank's instances, in the order of the loader."""
-
-    def estimate(batch: PoseBatch) -> PosePredictions:
-        poses = estimator(batch.crops, batch.image_to_crop)
-        return PosePredictions(
-            image_ids=batch.image_ids.cpu().numpy(),
-            instance_ids=batch.instance_ids.cpu().numpy(),
-            keypoints=poses.points_image,
-            keypoint_scores=poses.rescoring_scores,
-            box_scores=batch.box_scores.cpu().numpy(),
-            areas=batch.box_areas.cpu().numpy(),
-        )
-
-    device = estimator.model.pixel_mean.device
-    k = estimator.skeleton.num_keypoints
-    nobody = PosePredictions(
-        *(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, k, 2)), np.zeros((0, k))),
-        *(np.zeros(0), np.zeros(0)),
-    )
-    with evaluation_mode(estimator.model):
-        parts = [estimate(batch.to(device, non_blocking=True)) for batch in batches]
-    return PosePredictions.concatenate([nobody, *parts])
 
 
 def images_by_field(annotations: Mapping[str, Any], field: str) -> dict[str, list[int]]:

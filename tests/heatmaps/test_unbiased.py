@@ -87,7 +87,7 @@ def test_error_of_perfect_heatmaps(
 
 def test_the_crop_of_a_mirrored_photo_is_the_mirrored_crop() -> None:
     photo = np.random.default_rng(0).integers(0, 256, (120, 90, 3), dtype=np.uint8)
-    photo = np.asarray(cv2.GaussianBlur(photo, (5, 5), 0), dtype=np.uint8)
+    photo = cv2.GaussianBlur(photo, (5, 5), 0).astype(np.uint8)
     center, size = np.array([41.3, 63.7]), np.array([57.0, 76.0])
     crop = warp_crop(photo, crop_matrix(center, size, (64, 48)), (64, 48))
     mirrored_center = np.array([90 - 41.3, 63.7])  # edges mirror about the photo's width

@@ -14,7 +14,6 @@ def test_numbers_with_intervals_and_every_chart(report: ReportData, tmp_path: Pa
     headline = {"AP": Figure(0.7, 0.6, 0.8), "APM": Figure(0.5), "APL": Figure(float("nan"))}
     writer = EventWriter(tmp_path, first_step=0)
     log_report(replace(report, headline=headline), writer, step=7)
-    writer.close()
     events = EventAccumulator(str(tmp_path)).Reload()
     scalars = {tag: events.Scalars(tag)[0] for tag in events.Tags()["scalars"]}
     values = {tag: event.value for tag, event in scalars.items()}

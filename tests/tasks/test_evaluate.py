@@ -43,6 +43,7 @@ def evaluate_config(**changes: Any) -> EvaluateConfig:
         "boxes": "ground_truth",
         "detections": DetectionsConfig(file=None, score_threshold=0.0),
         "batch_size": 4,
+        "part_batches": 1,
         "workers": 0,
         "device": "cpu",
         "precision": "fp32",
@@ -246,7 +247,9 @@ def test_what_is_not_overridden_is_as_trained(
 ) -> None:
     seen = []
 
-    def watch(estimator: PoseEstimator, _: Any, scorer: PoseScorer, *rest: Any) -> RankEvaluation:
+    def watch(
+        estimator: PoseEstimator, _: Any, scorer: PoseScorer, *rest: Any, **options: Any
+    ) -> RankEvaluation:
         seen.append((estimator.decode, scorer.postprocess))
         return RankEvaluation({}, None)
 

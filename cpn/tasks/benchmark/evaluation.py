@@ -21,7 +21,7 @@ from cpn.skeleton import Skeleton
 from cpn.tasks.benchmark.photos import people_to_measure
 from cpn.tasks.benchmark.step import synchronise
 from cpn.tasks.datasets import evaluation_batches, evaluation_dataset
-from cpn.tasks.pose_evaluation import estimate_instances
+from cpn.tasks.estimation import estimate_instances
 
 PEOPLE = 32
 LATENCY_CALLS = 4
