@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from cpn.evaluation.bootstrap import Interval, bootstrap
 from cpn.evaluation.by_keypoint import body_parts, metrics_by_keypoint, metrics_by_subset
 from cpn.evaluation.coco_keypoints import match_keypoints
@@ -19,10 +21,13 @@ from cpn.evaluation.diagnosis import (
 )
 from cpn.evaluation.ground_truth import GroundTruth
 from cpn.evaluation.matching import Matches
+from cpn.evaluation.pck import TORSO, pck
 from cpn.evaluation.results import KeypointResult
 from cpn.skeleton import Skeleton
 
 Metrics = dict[str, float]
+
+FAR_OFF = 1e9  # pixels: where the keypoints of people without a result are
 
 KEYPOINT_MISTAKES = {
     Mistake.JITTER: KeypointError.JITTER,
@@ -42,6 +47,8 @@ class Analysis:
         matches: what the numbers are made of.
         keypoints: the ten numbers of each keypoint alone.
         parts: of each part of the body.
+        pck: of each keypoint, PCK@0.2 of the torso over all people; where nobody was found it is
+            wrong. Empty for a skeleton without torso.
         diagnosis: person by person, keypoint by keypoint.
         fixes: the ten numbers if one kind of mistake were mended.
         slices: the ten numbers of people by number of keypoints, overlap, size and shape.
@@ -52,6 +59,7 @@ class Analysis:
     matches: Matches
     keypoints: Mapping[str, Metrics]
     parts: Mapping[str, Metrics]
+    pck: Mapping[str, float]
     diagnosis: Diagnosis
     fixes: Fixes
     slices: Sequence[Slice]
@@ -91,6 +99,7 @@ class Analysis:
             matches=matches,
             keypoints=metrics_by_keypoint(truth, results, skeleton),
             parts=metrics_by_subset(truth, results, skeleton, body_parts(skeleton)),
+            pck=_pck(diagnosis),
             diagnosis=diagnosis,
             fixes=score_fixes(diagnosis, score),
             slices=score_slices(diagnosis, score),
@@ -118,7 +127,7 @@ class Analysis:
         return {
             "intervals": {name: [row.low, row.high] for name, row in self.intervals.items()},
             "keypoints": {
-                name: metrics | self._counts_of(k)
+                name: metrics | self._pck_of(name) | self._counts_of(k)
                 for k, (name, metrics) in enumerate(self.keypoints.items())
             },
             "parts": dict(self.parts),
@@ -132,6 +141,9 @@ class Analysis:
             },
             "slices": [self._slice(part) for part in self.slices],
         }
+
+    def _pck_of(self, name: str) -> dict[str, float]:
+        return {"PCK": self.pck[name]} if name in self.pck else {}
 
     def _counts_of(self, keypoint: int) -> dict[str, int]:
         kinds = self.diagnosis.counts.keypoints.items()
@@ -148,3 +160,16 @@ class Analysis:
             "found": part.found,
             "metrics": dict(part.metrics),
         }
+
+
+def _pck(diagnosis: Diagnosis) -> dict[str, float]:
+    skeleton, people = diagnosis.skeleton, diagnosis.people
+    if not TORSO.fits(skeleton):
+        return {}
+    counted = np.flatnonzero(people.counted)
+    found = diagnosis.matched[counted]
+    nowhere = np.full_like(people.keypoints[counted, :, :2], FAR_OFF)
+    points = diagnosis.detections.points[found] if len(diagnosis.results) else nowhere
+    points = np.where((found >= 0)[:, None, None], points, nowhere)
+    shares = pck(points, people.keypoints[counted], skeleton=skeleton).per_keypoint
+    return dict(zip(skeleton.keypoint_names, shares.tolist(), strict=True))

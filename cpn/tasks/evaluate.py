@@ -240,7 +240,7 @@ def _report(
     if calibration.rescaling is not None and scorer.rescaling is None:
         calibration.rescaling.save(out.with_name(f"{out.stem}_rescaling.json"))
     background = Background(
-        title=out.resolve().parent.name,
+        title=Path(str(config.checkpoint)).resolve().parent.name,
         box_source=scorer.box_source,
         confidence=config.evaluation.confidence,
         resamples=config.evaluation.resamples,

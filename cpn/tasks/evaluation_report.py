@@ -198,6 +198,7 @@ def _row(
     return KeypointRow(
         name,
         {area: Figure(metrics[metric]) for area, metric in AREAS.items()},
+        pck=analysis.pck.get(name),
         counts={
             KeypointType(kind.name.lower()): int(numbers[list(keypoints)].sum())
             for kind, numbers in counts.items()
@@ -231,17 +232,24 @@ def _errors(analysis: Analysis) -> ErrorBreakdown | None:
 def _slice(part: PeopleSlice) -> Slice:
     return Slice(
         part.name.replace("_", " "),
-        _bounds(part.low, part.high),
+        _bounds(part),
         part.num_people,
         Figure(part.metrics["AP"]),
         part.mean_oks,
     )
 
 
-def _bounds(low: float, high: float) -> str:
-    if math.isinf(low):
-        return f"below {high:.4g}"
-    return f"{low:.4g} or more" if math.isinf(high) else f"{low:.4g} to {high:.4g}"
+def _bounds(part: PeopleSlice) -> str:
+    low, high = (_bound(part.name, value) for value in (part.low, part.high))
+    if math.isinf(part.low):
+        return f"below {high}"
+    return f"{low} or more" if math.isinf(part.high) else f"{low} to {high}"
+
+
+def _bound(name: str, value: float) -> str:
+    """Areas by the side of a square, as COCO's classes are known: 32^2, 96^2."""
+    is_area = name == "box_area" and math.isfinite(value)
+    return f"{math.sqrt(value):.4g}\u00b2" if is_area else f"{value:.3g}"
 
 
 def _calibration(report: Mapping[str, Any] | None) -> list[Calibration]:

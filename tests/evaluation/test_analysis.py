@@ -32,6 +32,7 @@ def test_all_parts_tell_of_the_same_mistake(document: Document, perfect: Perfect
     assert found.fixes.gain(Mistake.JITTER) == 0
     assert found.keypoints["left_wrist"]["AP"] == 0
     assert found.parts["elbow"]["AP"] == pytest.approx(1.0)
+    assert (found.pck["left_wrist"], found.pck["nose"]) == (0.0, 1.0)
 
 
 def test_the_figures_are_plain_json(document: Document, perfect: Perfect, tmp_path: Path) -> None:
@@ -39,6 +40,7 @@ def test_the_figures_are_plain_json(document: Document, perfect: Perfect, tmp_pa
     figures = json.loads(json.dumps(plain_json(found.to_dict()), allow_nan=False))
     assert figures["intervals"] == {}
     assert figures["keypoints"]["nose"]["good"] == 2
+    assert figures["keypoints"]["nose"]["PCK"] == pytest.approx(2 / 3)
     assert figures["mistakes"]["false_negative"]["count"] == 1
     assert figures["mistakes"]["false_negative"]["AP_if_fixed"] == pytest.approx(1.0)
     assert {part["property"] for part in figures["slices"]} >= {"overlap", "box_area"}
