@@ -90,7 +90,7 @@ class Correction:
                 scenes, people, num_detections=len(right), threshold=threshold
             )
             right |= counted[matches]
-        return replace(self, kept=self.kept & right)
+        return replace(self, kept=right)
 
     def false_negatives_ignored(self) -> Self:
         """Without the people whom no detection is of: they are ignored, as the paper does.

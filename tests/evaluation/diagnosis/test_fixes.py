@@ -126,6 +126,11 @@ def test_the_evaluator_is_called_once_for_each_number_that_differs() -> None:
     assert found.gain(Mistake.JITTER, "mine") == 0
 
 
+def test_mistakes_are_mended_in_the_order_of_the_paper() -> None:
+    keypoints = ["miss", "swap", "inversion", "jitter"]
+    assert list(Mistake) == [*keypoints, "score", "false_positive", "false_negative"]
+
+
 def test_each_keypoint_error_has_its_mistake() -> None:
     names = {kind.name for kind in KeypointError if kind > KeypointError.GOOD}
     assert names < {mistake.name for mistake in Mistake}
