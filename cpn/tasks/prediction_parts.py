@@ -11,8 +11,9 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -76,20 +77,21 @@ class PredictionParts:
         folder, done = context.broadcast_object((folder, done))
         return cls(folder, context, batches, done)
 
-    def write(self, estimated: Iterable[PosePredictions]) -> None:
+    def write(self, estimated: Iterator[PosePredictions]) -> None:
         """Writes the predictions of batches as they come.
 
         Raises:
             OSError: the disk is full or cannot be written; what is written stays.
         """
-        waiting: list[PosePredictions] = []
-        for batch in estimated:
-            waiting.append(batch)
-            if len(waiting) == self.batches:
-                self._write_part(waiting)
-                waiting = []
-        if waiting:
-            self._write_part(waiting)
+        name = f"{self.context.rank:03d}"
+        number = max((_number(path) for path in self.folder.glob(f"{name}_*")), default=0)
+        while waiting := list(islice(estimated, self.batches)):
+            number += 1
+            at_step(number)
+            failpoint("before_part")
+            content = _packed(PosePredictions.concatenate(waiting))
+            write_atomically(self.folder / f"{name}_{number:06d}.safetensors", content)
+            failpoint("after_part")
 
     def read(self) -> list[PosePredictions]:
         """All parts of all ranks, which must have written them."""
@@ -98,15 +100,6 @@ class PredictionParts:
     def remove(self) -> None:
         """Deletes the parts, when what they were for is written."""
         shutil.rmtree(self.folder)
-
-    def _write_part(self, batches: list[PosePredictions]) -> None:
-        name = f"{self.context.rank:03d}"
-        number = 1 + max((_number(path) for path in self.folder.glob(f"{name}_*")), default=0)
-        at_step(number)
-        failpoint("before_part")
-        content = _packed(PosePredictions.concatenate(batches))
-        write_atomically(self.folder / f"{name}_{number:06d}.safetensors", content)
-        failpoint("after_part")
 
 
 def evaluation_identity(
