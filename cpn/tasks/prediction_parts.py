@@ -10,6 +10,7 @@ until all are scored. All ranks must see the folder.
 import hashlib
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -28,11 +29,14 @@ from cpn.config.schema import TrainConfig
 from cpn.data.persons import PersonInstances
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.failpoints import at_step, failpoint
+from cpn.errors import UserError, one_line
 from cpn.evaluation import PosePredictions
 
 logger = logging.getLogger(__name__)
 
 IDENTITY = "identity.json"
+# Ours, and what a write that was killed leaves.
+_NAMES = re.compile(r"identity\.json|\d{3}_\d{6}\.safetensors|\..*\.tmp")
 Identity = dict[str, str]
 
 
@@ -65,6 +69,9 @@ class PredictionParts:
             identity: see `evaluation_identity`.
             context: all ranks must call this.
             batches: how many to write as a part.
+
+        Raises:
+            UserError: the folder holds something else; nothing is deleted. On rank 0.
         """
         done = np.zeros(0, dtype=np.int64)
         if context.is_main:
@@ -131,6 +138,12 @@ def _keep_only(folder: Path, identity: Identity) -> None:
     """Deletes the folder if it is of another evaluation."""
     if not folder.exists():
         return
+    foreign = [x.name for x in folder.iterdir() if not _NAMES.fullmatch(x.name)]
+    if foreign:
+        raise UserError(
+            f"{folder} is where parts of this evaluation go, but holds {one_line(foreign[0])}; move "
+            "it away or choose another out=…"
+        )
     try:
         found = msgspec.json.decode((folder / IDENTITY).read_bytes(), type=Identity)
     except (FileNotFoundError, msgspec.DecodeError):

@@ -15,6 +15,7 @@ import pytest
 
 from cpn.config.schema import DecodeOverrides, EvaluateConfig, PostprocessOverrides, TrainConfig
 from cpn.engine.distributed import DistributedContext
+from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
 from cpn.evaluation import PosePredictions
 from cpn.tasks.evaluate import evaluate
@@ -102,6 +103,13 @@ def test_parts_of_another_evaluation_are_not_used(
     (folder / "identity.json").unlink()
     assert opened(folder).done.tolist() == []
     assert "with another checkpoint, people and boxes, settings" in caplog.text
+
+
+def test_a_folder_of_the_user_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match=r"holds thesis\.tex; move it away or choose another out="):
+        opened(tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
 
 
 @pytest.fixture
