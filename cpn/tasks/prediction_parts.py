@@ -10,9 +10,11 @@ until all are scored. All ranks must see the folder.
 import hashlib
 import json
 import logging
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -27,11 +29,14 @@ from cpn.config.schema import TrainConfig
 from cpn.data.persons import PersonInstances
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.failpoints import at_step, failpoint
+from cpn.errors import UserError, one_line
 from cpn.evaluation import PosePredictions
 
 logger = logging.getLogger(__name__)
 
 IDENTITY = "identity.json"
+# Ours, and what a write that was killed leaves.
+_NAMES = re.compile(r"identity\.json|\d{3}_\d{6}\.safetensors|\..*\.tmp")
 Identity = dict[str, str]
 
 
@@ -64,6 +69,9 @@ class PredictionParts:
             identity: see `evaluation_identity`.
             context: all ranks must call this.
             batches: how many to write as a part.
+
+        Raises:
+            UserError: the folder holds something else; nothing is deleted. On rank 0.
         """
         done = np.zeros(0, dtype=np.int64)
         if context.is_main:
@@ -76,20 +84,21 @@ class PredictionParts:
         folder, done = context.broadcast_object((folder, done))
         return cls(folder, context, batches, done)
 
-    def write(self, estimated: Iterable[PosePredictions]) -> None:
+    def write(self, estimated: Iterator[PosePredictions]) -> None:
         """Writes the predictions of batches as they come.
 
         Raises:
             OSError: the disk is full or cannot be written; what is written stays.
         """
-        waiting: list[PosePredictions] = []
-        for batch in estimated:
-            waiting.append(batch)
-            if len(waiting) == self.batches:
-                self._write_part(waiting)
-                waiting = []
-        if waiting:
-            self._write_part(waiting)
+        name = f"{self.context.rank:03d}"
+        number = max((_number(path) for path in self.folder.glob(f"{name}_*")), default=0)
+        while waiting := list(islice(estimated, self.batches)):
+            number += 1
+            at_step(number)
+            failpoint("before_part")
+            content = _packed(PosePredictions.concatenate(waiting))
+            write_atomically(self.folder / f"{name}_{number:06d}.safetensors", content)
+            failpoint("after_part")
 
     def read(self) -> list[PosePredictions]:
         """All parts of all ranks, which must have written them."""
@@ -98,15 +107,6 @@ class PredictionParts:
     def remove(self) -> None:
         """Deletes the parts, when what they were for is written."""
         shutil.rmtree(self.folder)
-
-    def _write_part(self, batches: list[PosePredictions]) -> None:
-        name = f"{self.context.rank:03d}"
-        number = 1 + max((_number(path) for path in self.folder.glob(f"{name}_*")), default=0)
-        at_step(number)
-        failpoint("before_part")
-        content = _packed(PosePredictions.concatenate(batches))
-        write_atomically(self.folder / f"{name}_{number:06d}.safetensors", content)
-        failpoint("after_part")
 
 
 def evaluation_identity(
@@ -138,6 +138,12 @@ def _keep_only(folder: Path, identity: Identity) -> None:
     """Deletes the folder if it is of another evaluation."""
     if not folder.exists():
         return
+    foreign = [x.name for x in folder.iterdir() if not _NAMES.fullmatch(x.name)]
+    if foreign:
+        raise UserError(
+            f"{folder} is where parts of this evaluation go, but holds {one_line(foreign[0])}; move "
+            "it away or choose another out=…"
+        )
     try:
         found = msgspec.json.decode((folder / IDENTITY).read_bytes(), type=Identity)
     except (FileNotFoundError, msgspec.DecodeError):

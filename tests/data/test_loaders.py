@@ -149,6 +149,13 @@ def test_evaluation_gives_every_instance_once(
     assert sorted(seen) == [1, 2, 3, 4, 5, 6]
 
 
+def test_who_is_done_is_left_out_and_the_other_batches_stay(dataset: PoseDataset) -> None:
+    for ids, left in (([1, 2, 5], [[3, 4], [6]]), ([1, 2, 3, 4], [[5, 6]]), (range(1, 7), [])):
+        loader = eval_loader(dataset, batch_size=4, done=np.array(ids))
+        assert [batch.instance_ids.tolist() for batch in loader] == left
+        assert len(loader) == len(left)
+
+
 def test_evaluation_keeps_the_order(dataset: PoseDataset) -> None:
     batches = [batch.instance_ids.tolist() for batch in eval_loader(dataset, batch_size=4)]
     assert batches == [[1, 2, 3, 4], [5, 6]]

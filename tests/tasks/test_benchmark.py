@@ -20,7 +20,8 @@ from cpn.heatmaps.encode import gaussian_heatmaps
 from cpn.heatmaps.flip import unflip_heatmaps
 from cpn.models.statistics import model_statistics
 from cpn.skeleton import COCO_17
-from cpn.tasks.benchmark import benchmark, heatmaps, loader, photos, scaling, startup
+from cpn.tasks.benchmark import benchmark, evaluation, heatmaps, loader, photos, scaling, startup
+from cpn.tasks.benchmark.engines import Size
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ("backbone=resnet10", "backbone.width=0.125", "model=cpn_small", "input=96x64", "rounds=2")
@@ -80,8 +81,9 @@ def test_heatmaps_are_compared_with_loops(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_evaluation_compares_the_loop_with_its_forward_passes(
-    tiny_coco: Any, tmp_path: Path
+    tiny_coco: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(evaluation, "VAL2017", Size(20, 25, 90))
     document = _measured(
         "evaluation",
         tmp_path,
@@ -90,7 +92,9 @@ def test_evaluation_compares_the_loop_with_its_forward_passes(
         f"data.train.annotations={tiny_coco.annotations}",
         f"data.train.images={tiny_coco.images}",
     )
-    assert {goal["goal"] for goal in document["goals"]} == {1.15}
+    goals = {goal["name"]: (goal["goal"], goal["ok"]) for goal in document["goals"]}
+    assert {goal for goal, _ in goals.values()} == {1.15, 10, 60.0}
+    assert goals["val2017 size: equal numbers of the ten, at least"] == (10, True)
     names = {figure["name"] for figure in document["figures"]}
     assert {"one person, fp32: network", "one person, fp32, flip test: pose"} < names
 

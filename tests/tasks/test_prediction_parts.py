@@ -15,6 +15,7 @@ import pytest
 
 from cpn.config.schema import DecodeOverrides, EvaluateConfig, PostprocessOverrides, TrainConfig
 from cpn.engine.distributed import DistributedContext
+from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
 from cpn.evaluation import PosePredictions
 from cpn.tasks.evaluate import evaluate
@@ -46,7 +47,7 @@ def test_round_trip(tmp_path: Path) -> None:
     parts = opened(folder)
     assert parts.done.tolist() == []
     batches = [predictions(3, 1), predictions(2), predictions(9)]
-    parts.write(batches)
+    parts.write(iter(batches))
     assert sorted(path.name for path in folder.iterdir()) == [
         "000_000001.safetensors",
         "000_000002.safetensors",
@@ -56,7 +57,7 @@ def test_round_trip(tmp_path: Path) -> None:
     np.testing.assert_array_equal(parts.read()[1].keypoints, batches[2].keypoints)
     again = opened(folder)
     assert sorted(again.done.tolist()) == [1, 2, 3, 9]
-    again.write([predictions(4)])
+    again.write(iter([predictions(4)]))
     assert [part.instance_ids.tolist() for part in again.read()] == [[1, 2, 3], [9], [4]]
     again.remove()
     assert not folder.exists()
@@ -80,7 +81,7 @@ def test_a_damaged_part_is_estimated_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     folder = tmp_path / "parts"
-    opened(folder, batches=1).write([predictions(1), predictions(2)])
+    opened(folder, batches=1).write(iter([predictions(1), predictions(2)]))
     part = folder / "000_000001.safetensors"
     content = bytearray(part.read_bytes())
     if damage == "changed":
@@ -96,12 +97,19 @@ def test_parts_of_another_evaluation_are_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     folder = tmp_path / "parts"
-    opened(folder).write([predictions(1)])
+    opened(folder).write(iter([predictions(1)]))
     assert opened(folder, other=name).done.tolist() == []
     assert f"of an evaluation with another {name} are deleted" in caplog.text
     (folder / "identity.json").unlink()
     assert opened(folder).done.tolist() == []
     assert "with another checkpoint, people and boxes, settings" in caplog.text
+
+
+def test_a_folder_of_the_user_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match=r"holds thesis\.tex; move it away or choose another out="):
+        opened(tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
 
 
 @pytest.fixture

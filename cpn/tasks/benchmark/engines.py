@@ -14,12 +14,22 @@ from cpn.evaluation.coco_keypoints import COCO_METRICS
 from cpn.process_pool import process_pool
 from cpn.skeleton import COCO_17
 
-# Of COCO val2017, and of the detections that the field's papers score on it.
-IMAGES, PEOPLE, RESULTS = 5000, 6352, 104_125
 POSES_PER_PERSON = 3
 K = COCO_17.num_keypoints
 
 FloatArray = npt.NDArray[np.float64]
+
+
+class Size(NamedTuple):
+    """How many of everything."""
+
+    images: int
+    people: int
+    results: int
+
+
+# With as many detections as the field's papers score on it.
+VAL2017 = Size(5000, 6352, 104_125)
 
 
 class Scored(NamedTuple):
@@ -31,13 +41,13 @@ class Scored(NamedTuple):
     bootstrap_seconds: float
 
 
-def measure_engines(report: Report) -> None:
+def measure_engines(report: Report, size: Size) -> None:
     """Both engines on the same generated case, each in a process of its own."""
     found: dict[Engine, Scored] = {}
     engines: tuple[Engine, ...] = ("pycocotools", "hotcoco")
     for engine in engines:
         with process_pool(1) as pool:
-            found[engine] = pool.submit(_scored, engine).result()
+            found[engine] = pool.submit(_scored, engine, size).result()
         report.add(f"val2017 size: {engine}", "s", found[engine].seconds)
         report.add(f"val2017 size: {engine}, memory", "MiB", found[engine].peak / 2**20)
     reference, fast = found["pycocotools"], found["hotcoco"]
@@ -49,8 +59,8 @@ def measure_engines(report: Report) -> None:
     report.require(f"val2017 size: {RESAMPLES} resamples in s", seconds, "at most", 60.0)
 
 
-def _scored(engine: Engine) -> Scored:
-    document, results = val2017_case()
+def _scored(engine: Engine, size: Size) -> Scored:
+    document, results = made_up_case(size)
     process = psutil.Process()
     before, start = process.memory_info().rss, time.perf_counter()
     evaluation = CocoEvaluation(
@@ -64,33 +74,33 @@ def _scored(engine: Engine) -> Scored:
     return Scored(seconds, peak, numbers, time.perf_counter() - start)
 
 
-def val2017_case(seed: int = 0) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A made-up ground truth and results with as many images, people and results as COCO's.
+def made_up_case(size: Size, seed: int = 0) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A made-up ground truth and results.
 
     Everyone has some poses of different quality; the rest is on the background. There are crowds
     and people without keypoints.
     """
     random = np.random.default_rng(seed)
-    people = [_person(random, number) for number in range(PEOPLE)]
+    people = [_person(random, number, size) for number in range(size.people)]
     results = [
         _pose_of(random, person, rank) for person in people for rank in range(POSES_PER_PERSON)
     ]
-    results += [_pose_on_background(random) for _ in range(RESULTS - len(results))]
+    results += [_pose_on_background(random, size) for _ in range(size.results - len(results))]
     document = {
-        "images": [{"id": number} for number in range(1, IMAGES + 1)],
+        "images": [{"id": number} for number in range(1, size.images + 1)],
         "annotations": people,
         "categories": [{"id": 1, "name": "person"}],
     }
     return document, results
 
 
-def _person(random: np.random.Generator, number: int) -> dict[str, Any]:
+def _person(random: np.random.Generator, number: int, size: Size) -> dict[str, Any]:
     box, points = _somewhere(random)
     visibility = random.choice([0, 1, 2], K, p=[0.3, 0.1, 0.6]) * (random.random() > 0.05)
     keypoints = np.c_[points * (visibility > 0)[:, None], visibility]
     return {
         "id": number + 1,
-        "image_id": int(random.integers(1, IMAGES + 1)),
+        "image_id": int(random.integers(1, size.images + 1)),
         "category_id": 1,
         "bbox": box.tolist(),
         "area": float(0.6 * box[2] * box[3]),
@@ -109,8 +119,8 @@ def _pose_of(random: np.random.Generator, person: dict[str, Any], rank: int) -> 
     return _result(person["image_id"], points, score)
 
 
-def _pose_on_background(random: np.random.Generator) -> dict[str, Any]:
-    image_id = int(random.integers(1, IMAGES + 1))
+def _pose_on_background(random: np.random.Generator, size: Size) -> dict[str, Any]:
+    image_id = int(random.integers(1, size.images + 1))
     return _result(image_id, _somewhere(random)[1], float(0.6 * random.random()))
 
 

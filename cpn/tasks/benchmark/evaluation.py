@@ -18,7 +18,7 @@ from cpn.engine.precision import Precision, computes_bf16
 from cpn.estimator import PoseEstimator
 from cpn.models.folding import folded
 from cpn.skeleton import Skeleton
-from cpn.tasks.benchmark.engines import measure_engines
+from cpn.tasks.benchmark.engines import VAL2017, measure_engines
 from cpn.tasks.benchmark.photos import people_to_measure
 from cpn.tasks.benchmark.step import synchronise
 from cpn.tasks.datasets import evaluation_batches, evaluation_dataset
@@ -31,7 +31,7 @@ Estimators = Mapping[str, PoseEstimator]
 
 
 def benchmark_evaluation(config: BenchmarkConfig) -> Report:
-    """Times the evaluation loop against its forward passes, and single people."""
+    """Times scoring, the evaluation loop against its forward passes, and single people."""
     device = select_device(config.engine.device)
     settings = {
         "backbone": config.backbone.name,
@@ -43,7 +43,7 @@ def benchmark_evaluation(config: BenchmarkConfig) -> Report:
         "rounds": config.rounds,
     }
     report = Report("evaluation", settings)
-    measure_engines(report)
+    measure_engines(report, VAL2017)
     with people_to_measure(config) as people:
         some = replace(people, instances=people.instances[:PEOPLE])
         batches = evaluation_batches(
