@@ -71,17 +71,17 @@ class PredictionParts:
             batches: how many to write as a part.
 
         Raises:
-            UserError: the folder holds something else; nothing is deleted. On rank 0.
+            UserError: the folder holds something else; nothing is deleted.
         """
-        done = np.zeros(0, dtype=np.int64)
+        done, problem = np.zeros(0, dtype=np.int64), ""
         if context.is_main:
-            _keep_only(folder, identity)
-            whole = [part.instance_ids for part in _whole_parts(folder)]
-            done = np.concatenate([done, *whole])
-            write_json(folder / IDENTITY, identity)
-            if len(done):
-                logger.info("%s: goes on after %d people that are done", folder, len(done))
-        folder, done = context.broadcast_object((folder, done))
+            try:
+                done = _taken_up(folder, identity)
+            except UserError as error:
+                problem = str(error)
+        folder, done, problem = context.broadcast_object((folder, done, problem))
+        if problem:
+            raise UserError(problem)
         return cls(folder, context, batches, done)
 
     def write(self, estimated: Iterator[PosePredictions]) -> None:
@@ -134,6 +134,17 @@ def evaluation_identity(
     }
 
 
+def _taken_up(folder: Path, identity: Identity) -> npt.NDArray[np.int64]:
+    """The ids of who is in a part of this evaluation; the folder is ready for more."""
+    _keep_only(folder, identity)
+    whole = [part.instance_ids for part in _whole_parts(folder)]
+    done = np.concatenate([np.zeros(0, dtype=np.int64), *whole])
+    write_json(folder / IDENTITY, identity)
+    if len(done):
+        logger.info("%s: goes on after %d people that are done", folder, len(done))
+    return done
+
+
 def _keep_only(folder: Path, identity: Identity) -> None:
     """Deletes the folder if it is of another evaluation."""
     if not folder.exists():
@@ -141,8 +152,8 @@ def _keep_only(folder: Path, identity: Identity) -> None:
     foreign = [x.name for x in folder.iterdir() if not _NAMES.fullmatch(x.name)]
     if foreign:
         raise UserError(
-            f"{folder} is where parts of this evaluation go, but holds {one_line(foreign[0])}; move "
-            "it away or choose another out=…"
+            f"{folder} is where parts of this evaluation go, but holds {one_line(foreign[0])}; "
+            "move it away or choose another out=…"
         )
     try:
         found = msgspec.json.decode((folder / IDENTITY).read_bytes(), type=Identity)
@@ -151,7 +162,7 @@ def _keep_only(folder: Path, identity: Identity) -> None:
     differing = [name for name in identity if found.get(name) != identity[name]]
     if differing:
         logger.warning(
-            "%s: predictions of an evaluation with another %s are deleted; starting from the first",
+            "%s: predictions of an evaluation with another %s are deleted; starting anew",
             folder,
             ", ".join(differing),
         )
