@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cpn.config.network_schema import HeatmapConfig, LossConfig, ModelConfig
@@ -14,7 +16,7 @@ from cpn.config.validation import ConfigError, validate_plain
 from cpn.data.photometrics import apply_photometrics
 from cpn.data.sample import PoseBatch
 from cpn.engine.model_file import load_model_file, save_model_file
-from cpn.errors import UserError
+from cpn.errors import UserError, first_line
 from cpn.heatmaps.encode import HeatmapEncoder, heatmap_peak
 from cpn.losses import CpnLoss, LossParts
 from cpn.models.backbone import create_backbone
@@ -23,7 +25,7 @@ from cpn.models.global_net import GlobalNet
 from cpn.models.pyramid import FeaturePyramid, PyramidDesign
 from cpn.models.refine_net import RefineNet
 from cpn.skeleton import Skeleton
-from cpn.state_dict import load_weights
+from cpn.state_dict import check_weights, load_weights
 
 # Standard deviation of a heatmap's cells over its peak: a Gaussian of sigma 1.5 to 2 cells in a
 # map of 64 x 48 to 32 x 24 has 0.05 to 0.13.
@@ -216,7 +218,10 @@ def load_model_with_metadata(path: Path) -> LoadedModel:
             f"{path}: its config, skeleton or metrics cannot be used ({reason}); was it written by "
             "another version of cpn? Use a model.safetensors that scripts/train.py wrote"
         ) from error
-    model = build_model(config, num_keypoints=skeleton.num_keypoints, weights="none")
+    build = partial(build_model, config, num_keypoints=skeleton.num_keypoints, weights="none")
+    with torch.device("meta"):  # takes no memory, of which a small file may ask for any amount
+        check_weights(build(), state, source=path)
+    model = build()
     load_weights(model, state, source=path)
     return LoadedModel(model.eval(), config, skeleton, metrics)
 
@@ -227,7 +232,7 @@ def _reason(error: Exception) -> str:
         return "; ".join(str(problem) for problem in error.problems)
     if isinstance(error, KeyError):
         return f"no {error.args[0]} in it"
-    return str(error).partition("\n")[0]
+    return first_line(error)
 
 
 def read_metrics(metadata: Mapping[str, Any]) -> dict[str, float]:

@@ -18,6 +18,16 @@ def os_error_text(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}"
 
 
+def error_text(error: Exception) -> str:
+    """What a person is told of an error: its message, or `os_error_text`."""
+    return os_error_text(error) if isinstance(error, OSError) else str(error)
+
+
+def first_line(error: BaseException) -> str:
+    """Of what an error says, or its kind; the other lines may be stack frames."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def one_line(text: object) -> str:
     """Text from outside, such as a file's name: line ends and control characters are escaped."""
     shown = str(text)

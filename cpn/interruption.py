@@ -29,7 +29,8 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
 
-    def __bool__(self) -> bool:
+    def is_made(self) -> bool:
+        """Whether there was a signal."""
         return self.signal is not None
 
     def note(self, number: int, _frame: FrameType | None = None) -> None:

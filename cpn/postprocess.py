@@ -15,9 +15,11 @@ from cpn.evaluation.predictions import PosePredictions
 
 FloatArray = NDArray[np.float64]
 Indices = NDArray[np.intp]
-ScoreMode = Literal["box_keypoint", "box_rle", "box", "keypoint"]
+ScoreMode = Literal[
+    "box_keypoint", "box_rle", "box", "keypoint", "box_mean", "box_max", "keypoint_max"
+]
 NmsMethod = Literal["none", "oks", "soft_oks"]
-MAX_SOFT_KEPT = 20  # COCO's keypoint evaluation looks at 20 persons per image
+MAX_SCORED = 20  # COCO's keypoint evaluation looks at 20 persons per image
 
 
 def rescore(
@@ -28,8 +30,9 @@ def rescore(
     Args:
         predictions: N poses.
         mode: "box_keypoint": box score times the mean of the keypoint scores above the threshold
-            (0 if none is above); "box_rle": box score + mean + maximum of the keypoint scores;
-            "box": box score; "keypoint": mean of all keypoint scores.
+            (0 if none is above), as CPN; "box_rle": box score + mean + maximum of the keypoint
+            scores; "box": box score; "keypoint": mean of all keypoint scores; "keypoint_max":
+            their maximum; "box_mean" and "box_max": box score times these.
         keypoint_threshold: for "box_keypoint" only.
 
     Returns:
@@ -45,8 +48,11 @@ def rescore(
         return _box_rle(points, boxes)
     if mode == "box":
         return boxes.copy()
-    if mode == "keypoint":
-        return _mean(points, np.ones(points.shape, dtype=bool))
+    if mode in ("keypoint", "box_mean"):
+        means = _mean(points, np.ones(points.shape, dtype=bool))
+        return means if mode == "keypoint" else means * boxes
+    if mode in ("keypoint_max", "box_max"):
+        return np.asarray(points.max(axis=1) * (boxes if mode == "box_max" else 1.0))
     raise ValueError(f"score mode '{mode}' is unknown; known: {list(get_args(ScoreMode))}")
 
 
@@ -86,7 +92,7 @@ def soft_oks_nms(
     *,
     sigmas: Sequence[float],
     threshold: float,
-    max_kept: int = MAX_SOFT_KEPT,
+    max_kept: int = MAX_SCORED,
 ) -> Indices:
     """Keep the best pose, lower the scores of the others by their overlap with it, repeat.
 
@@ -146,6 +152,26 @@ def suppress(
         )
         kept.append(indices[chosen])
     remaining = np.concatenate(kept)
+    return predictions.take(remaining), scores[remaining]
+
+
+def keep_scored(
+    predictions: PosePredictions, scores: FloatArray, *, count: int = MAX_SCORED
+) -> tuple[PosePredictions, FloatArray]:
+    """The best poses of every image, in their order: all that COCO's evaluation looks at.
+
+    Leaving out the others changes no number, and bounds what scoring many detections takes.
+
+    Args:
+        predictions: N poses of any images.
+        scores: (N,) person scores; of equal ones the first is better, as in pycocotools.
+        count: how many of an image may stay.
+    """
+    kept = [
+        rows[np.argsort(-scores[rows], kind="stable")[:count]]
+        for rows in _by_image(predictions.image_ids)
+    ]
+    remaining = np.sort(np.concatenate([np.empty(0, dtype=np.intp), *kept]))
     return predictions.take(remaining), scores[remaining]
 
 

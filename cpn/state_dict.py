@@ -18,10 +18,35 @@ def load_weights(
     may_lack: Callable[[str], bool] = lambda _: False,
     leftover: Callable[[str], bool] = lambda _: False,
 ) -> None:
-    """Copy `state` into `module`; every key and shape must agree.
+    """Copy `state` into `module`, where a key that `state` may lack keeps its value.
 
     Args:
-        module: Is changed; a key that `state` may lack keeps its value.
+        module: Is changed.
+        state: As the others, see `check_weights`.
+        source: For messages.
+        may_lack: Says which keys may be missing.
+        leftover: Says which ones may be there for nothing.
+
+    Raises:
+        UserError: as `check_weights`; then nothing is changed.
+    """
+    check_weights(module, state, source=source, may_lack=may_lack, leftover=leftover)
+    own = module.state_dict()
+    module.load_state_dict({key: state.get(key, value) for key, value in own.items()})
+
+
+def check_weights(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    source: Path | str,
+    may_lack: Callable[[str], bool] = lambda _: False,
+    leftover: Callable[[str], bool] = lambda _: False,
+) -> None:
+    """Make sure that every key and shape of `state` and `module` agree.
+
+    Args:
+        module: May be on the meta device.
         state: Names as in the module's state dict.
         source: Where `state` comes from, for messages.
         may_lack: Says of a key of the module whether `state` may be without it.
@@ -43,7 +68,6 @@ def load_weights(
     found = [f"{kind}: {_first(keys)}" for kind, keys in problems.items() if keys]
     if found:
         raise UserError(f"the weights of {source} do not fit the model; {'; '.join(found)}")
-    module.load_state_dict({key: state.get(key, value) for key, value in own.items()})
 
 
 def _first(keys: list[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cpn.errors import UserError
+from cpn.errors import UserError, first_line
 
 # How torch tells its archives from the plain pickles of before its version 1.6.
 _ARCHIVE_START = b"PK\x03\x04"
@@ -46,7 +46,7 @@ def parse_torch_file(content: bytes, *, source: object) -> Any:  # noqa: ANN401 
             "are never executed; of weights, save the state_dict() alone"
         ) from error
     except _UNREADABLE as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise UserError(f"{source}: cannot be read as a PyTorch file ({reason})") from error
 
 

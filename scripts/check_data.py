@@ -1,7 +1,7 @@
 """Look through a data set before training on it. Run with --help for the options."""
 
+from cpn.config.data_schema import CheckDataConfig
 from cpn.config.load import script
-from cpn.config.schema import CheckDataConfig
 
 
 @script("check_data", CheckDataConfig)

@@ -4,12 +4,12 @@ from cpn.config.load import script
 from cpn.config.schema import EvaluateConfig
 
 
-@script("evaluate", EvaluateConfig)
-def main(config: EvaluateConfig) -> None:
+@script("evaluate", EvaluateConfig, tabulated=True)
+def main(config: EvaluateConfig) -> dict[str, float]:
     """Evaluate a checkpoint, or score a COCO results file."""
     from cpn.tasks.evaluate import evaluate  # noqa: PLC0415 - --help must not wait for torch
 
-    evaluate(config)
+    return evaluate(config)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ LADDER = (
     ("scripts",),
     ("cpn.config.load",),
     ("cpn.tasks",),
-    ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.ablation"),
+    ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.ablation", "cpn.report"),
     ("cpn.estimator",),
     ("cpn.build",),
     ("cpn.data", "cpn.detection", "cpn.postprocess"),
@@ -23,6 +23,7 @@ LADDER = (
     ("cpn.heatmaps",),
     ("cpn.geometry",),
     ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.state_dict", "cpn.torch_file"),
+    ("cpn.process_pool",),
     ("cpn.errors", "cpn.atomic", "cpn.interruption"),
 )
 RUNG = {name: height for height, rung in enumerate(reversed(LADDER)) for name in rung}
@@ -32,6 +33,7 @@ CLOSED = {
     "cpn.atomic": set[str](),
     "cpn.errors": set[str](),
     "cpn.interruption": set[str](),
+    "cpn.process_pool": {"cpn.interruption"},
     "cpn.coco": {"cpn.errors", "msgspec"},
     "cpn.state_dict": {"cpn.errors", "torch"},
     "cpn.torch_file": {"cpn.errors", "torch"},

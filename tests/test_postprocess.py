@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cpn.errors import UserError
 from cpn.evaluation import PosePredictions, evaluate_keypoints, to_coco_results
 from cpn.evaluation.oks import pose_overlap
-from cpn.postprocess import oks_nms, rescore, soft_oks_nms, suppress
+from cpn.postprocess import keep_scored, oks_nms, rescore, soft_oks_nms, suppress
 from cpn.skeleton import COCO_17
 
 GOLDEN = Path(__file__).parent / "golden" / "evaluation" / "mmpose"
@@ -71,6 +71,9 @@ def test_golden_instances_through_our_rescoring_and_nms(case: str) -> None:
     [
         ("box", [0.5, 0.5, 0.5]),
         ("keypoint", [0.5, 0.45, 0.1]),
+        ("keypoint_max", [0.6, 0.7, 0.1]),
+        ("box_mean", [0.5 * 0.5, 0.5 * 0.45, 0.5 * 0.1]),
+        ("box_max", [0.5 * 0.6, 0.5 * 0.7, 0.5 * 0.1]),
         ("box_rle", [0.5 + 0.5 + 0.6, 0.5 + 0.45 + 0.7, 0.5 + 0.1 + 0.1]),
         ("box_keypoint", [0.5 * 0.5, 0.5 * 0.7, 0.0]),  # 0.2 itself is not above the threshold
     ],
@@ -294,3 +297,39 @@ def test_suppress_refuses_non_finite_poses() -> None:
     poses = predictions([0.0, np.nan], [1, 3])
     with pytest.raises(UserError, match=r"1 of 2 predictions .*image 3 instance 1"):
         suppress(poses, np.ones(2), method="oks", threshold=0.9, sigmas=SIGMAS)
+
+
+def test_the_best_of_every_image_stay_in_their_order() -> None:
+    poses = predictions([0, 1, 2, 3, 4, 5], [2, 1, 2, 2, 2, 1])
+    scores = np.array([0.5, 0.1, 0.9, 0.5, 0.2, 0.3])
+    kept, kept_scores = keep_scored(poses, scores, count=2)
+    assert kept.instance_ids.tolist() == [0, 1, 2, 5]  # of equal scores the first
+    assert kept_scores.tolist() == [0.5, 0.1, 0.9, 0.3]
+    nobody, none = keep_scored(predictions([], []), np.zeros(0))
+    assert len(nobody) == len(none) == 0
+
+
+def test_coco_does_not_miss_what_is_left_out() -> None:
+    rng = np.random.default_rng(0)
+    raw = json.loads((GOLDEN / "case1_instances_raw.json").read_text())
+    repeated = [each for each in raw for _ in range(30)]
+    n = len(repeated)
+    poses = PosePredictions(
+        image_ids=np.array([each["image_id"] for each in repeated]),
+        instance_ids=np.arange(n),
+        keypoints=np.array([each["keypoints"] for each in repeated]) + rng.normal(0, 8, (n, 1, 2)),
+        keypoint_scores=np.ones((n, 17)),
+        box_scores=np.ones(n),
+        areas=np.array([each["area"] for each in repeated]),
+    )
+    scores = rng.integers(0, 30, n) / 30
+    kept, kept_scores = keep_scored(poses, scores)
+    assert len(kept) < n
+    all_of_them, best = (
+        evaluate_keypoints(
+            GOLDEN / "gt.json", to_coco_results(*pair, category_id=1), sigmas=COCO_17.sigmas
+        )
+        for pair in ((poses, scores), (kept, kept_scores))
+    )
+    assert all_of_them == pytest.approx(best, abs=0, nan_ok=True)
+    assert 0 < best["AP"] < 1

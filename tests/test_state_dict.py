@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cpn.errors import UserError
-from cpn.state_dict import load_weights
+from cpn.state_dict import check_weights, load_weights
 
 
 def test_every_key_is_copied() -> None:
@@ -35,6 +35,13 @@ def test_weights_that_do_not_fit_change_nothing() -> None:
     ):
         load_weights(network, {"weight": torch.zeros(3, 2)}, source="here")
     assert torch.equal(network.weight, before)
+
+
+def test_what_takes_no_memory_can_be_compared() -> None:
+    network = nn.Linear(2, 3, device="meta")
+    check_weights(network, nn.Linear(2, 3).state_dict(), source="here")
+    with pytest.raises(UserError, match=r"the weights of here do not fit the model; missing: bias"):
+        check_weights(network, {"weight": torch.zeros(3, 2)}, source="here")
 
 
 def test_declared_gaps_and_leftovers_may_differ() -> None:

@@ -21,7 +21,7 @@ def refuse_repeated(values: Sequence[int | str], what: str, source: str) -> None
         UserError: with `what` the values are, how many are repeated, and the first of these.
     """
     if repeated := repeated_values(values):
-        raise UserError(repeated_message(values, repeated, what, source))
+        raise UserError(_repeated_message(values, repeated, what, source))
 
 
 def repeated_values(values: Iterable[ValueT]) -> dict[ValueT, int]:
@@ -29,7 +29,36 @@ def repeated_values(values: Iterable[ValueT]) -> dict[ValueT, int]:
     return {value: count for value, count in Counter(values).items() if count > 1}
 
 
-def repeated_message(
+def tell_repeated(
+    values: Sequence[ValueT],
+    what: str,
+    source: str,
+    broken: BrokenRecords,
+    *,
+    reason: str,
+    first_stays: bool = False,
+) -> Collection[ValueT]:
+    """The values that are there more than once, after `broken` was told of them.
+
+    Args:
+        values: one of each record.
+        what: the values are.
+        source: the file, for messages.
+        broken: is told.
+        reason: of `BrokenRecords.found`.
+        first_stays: the first record of each value is not counted as broken.
+
+    Raises:
+        UserError: as `broken` does.
+    """
+    repeated = repeated_values(values)
+    if repeated:
+        count = sum(repeated.values()) - (len(repeated) if first_stays else 0)
+        broken.found(reason, _repeated_message(values, repeated, what, source), count=count)
+    return repeated
+
+
+def _repeated_message(
     values: Sequence[ValueT], repeated: Mapping[ValueT, int], what: str, source: str
 ) -> str:
     """One line on repeated values, with the places of the first one's records in their list."""
@@ -47,12 +76,8 @@ def of_one_id_each(
 ) -> Sequence[ImageT]:
     """The images whose id is theirs alone; nobody can tell which one the others' people are in."""
     ids = [image.id for image in images]
-    repeated = repeated_values(ids)
-    if not repeated:
-        return images
-    message = repeated_message(ids, repeated, "image id", source)
-    broken.found("image: repeated id", message, count=sum(repeated.values()))
-    return [image for image in images if image.id not in repeated]
+    repeated = tell_repeated(ids, "image id", source, broken, reason="image: repeated id")
+    return [image for image in images if image.id not in repeated] if repeated else images
 
 
 def without_repeats(
@@ -60,11 +85,9 @@ def without_repeats(
 ) -> list[CocoAnnotation]:
     """The records without those whose id an earlier one has."""
     ids = [record.id for record in records]
-    repeated = repeated_values(ids)
-    if not repeated:
+    reason = "annotation: repeated id"
+    if not tell_repeated(ids, "annotation id", source, broken, reason=reason, first_stays=True):
         return records
-    message = repeated_message(ids, repeated, "annotation id", source)
-    broken.found("annotation: repeated id", message, count=sum(repeated.values()) - len(repeated))
     firsts: dict[int, CocoAnnotation] = {}
     for record in records:
         firsts.setdefault(record.id, record)

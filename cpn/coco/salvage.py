@@ -86,7 +86,6 @@ def _unrepeated(records: Sequence[RecordT], kind: str, flaws: list[Flaw]) -> lis
 
 
 def _first_of_each_file(images: Sequence[CocoPhoto], flaws: list[Flaw]) -> list[CocoPhoto]:
-    repeated = set(repeated_values(image.file_name for image in images))
     seen: set[str] = set()
     kept = []
     for image in images:
@@ -95,8 +94,7 @@ def _first_of_each_file(images: Sequence[CocoPhoto], flaws: list[Flaw]) -> list[
             flaws.append(Flaw("image", image.id, problem, repr(image.file_name)))
         else:
             kept.append(image)
-        if image.file_name in repeated:
-            seen.add(image.file_name)
+        seen.add(image.file_name)
     return kept
 
 

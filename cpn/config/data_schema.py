@@ -92,3 +92,39 @@ class AugmentConfig(Strict):
         if self.scale_range[0] > self.scale_range[1]:
             raise ValueError(f"scale_range must be [low, high], got {self.scale_range}")
         return self
+
+
+class MakeSyntheticConfig(Strict):
+    """`scripts/make_synthetic.py`: generated people as a COCO data set."""
+
+    out: str
+    seed: Count
+    train_images: PositiveInt
+    val_images: PositiveInt
+    height: int = Field(ge=64, le=2048)
+    width: int = Field(ge=64, le=2048)
+    max_people: int = Field(ge=1, le=8)
+    workers: Count
+
+
+class MakeDetectionsConfig(Strict):
+    """`scripts/make_detections.py`: boxes as a detector of a chosen quality gives them."""
+
+    annotations: str = Field(description="COCO keypoint JSON: photos, person category, boxes")
+    source: str | None = Field(
+        description="COCO detections JSON to make worse; null: the annotated boxes"
+    )
+    out: str = Field(min_length=1, description="the COCO detections JSON to write")
+    jitter: float = Field(ge=0, le=1, description="deviation of a box's shift over its size")
+    missed: Probability = Field(description="share of the boxes that are not found")
+    repeats: float = Field(ge=0, le=100, description="mean number of further boxes on a person")
+    invented: float = Field(ge=0, le=100, description="mean number of boxes of nobody per person")
+    seed: Count
+
+
+class CheckDataConfig(Strict):
+    """`scripts/check_data.py`: all records and photos of a data set; `data.limit` is not obeyed."""
+
+    data: DataConfig
+    splits: Annotated[list[Literal["train", "val"]], Field(min_length=1, max_length=2)]
+    out: str | None = Field(min_length=1, description="JSON of all findings, with every id")

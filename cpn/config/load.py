@@ -30,8 +30,9 @@ from yaml import YAMLError
 
 from cpn.config.allowed import Path, dotted
 from cpn.config.guard import refuse_hostile_yaml, refused_option, refused_override
+from cpn.config.sweep import Sweep
 from cpn.config.validation import ConfigError, Problem, did_you_mean, validate_plain
-from cpn.errors import UserError, os_error_text
+from cpn.errors import UserError, error_text
 from cpn.interruption import EXIT_CODE, Interrupted
 
 T = TypeVar("T", bound=BaseModel)
@@ -43,13 +44,15 @@ _NO_VALUE = "no value given"
 
 
 def script(
-    config_name: str, schema: type[T]
+    config_name: str, schema: type[T], *, tabulated: bool = False
 ) -> Callable[[Callable[[T], object]], Callable[[], None]]:
     """Make a command-line program of a task, with `configs/<config_name>.yaml` beside its folder.
 
     Args:
         config_name: The primary config in `../configs`, seen from the script's file.
         schema: What the composed configuration must be; the task is called with an instance.
+        tabulated: Under --multirun every combination writes an `out` of its own, the numbers that
+            the task returns become one table, and one that fails does not keep the others back.
 
     Returns:
         A decorator. The decorated function takes no argument and reads `sys.argv`. It leaves with
@@ -63,7 +66,7 @@ def script(
         @functools.wraps(task)
         def main() -> None:
             try:
-                _run(task, configs, config_name, schema)
+                _run(task, configs, config_name, schema, tabulated=tabulated)
             except (UserError, OSError) as error:
                 _leave(error)
             except KeyboardInterrupt:
@@ -111,8 +114,11 @@ class _PlainFormatter(logging.Formatter):
         return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
-def _run(task: Callable[[T], object], configs: FilePath, config_name: str, schema: type[T]) -> None:
+def _run(
+    task: Callable[[T], object], configs: FilePath, name: str, schema: type[T], *, tabulated: bool
+) -> None:
     started = False
+    sweep = Sweep()
 
     @functools.wraps(task)
     def job(config: DictConfig) -> object:
@@ -120,7 +126,11 @@ def _run(task: Callable[[T], object], configs: FilePath, config_name: str, schem
         started = True
         _number_run(config)
         try:
-            return task(validate(config, schema))
+            if not (tabulated and _is_multirun()):
+                return task(validate(config, schema))
+            state = HydraConfig.get()
+            config.out = sweep.begin(config.out, state.job.num, FilePath(state.sweep.dir))
+            return sweep.run(list(state.overrides.task), lambda: task(validate(config, schema)))
         except (UserError, OSError) as error:
             # Hydra would print a line of its own before passing the error on.
             _leave(error)
@@ -134,14 +144,16 @@ def _run(task: Callable[[T], object], configs: FilePath, config_name: str, schem
     # Hydra then raises what goes wrong instead of printing it.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(version_base="1.3", config_path=str(configs), config_name=config_name)(job)()
+        hydra.main(version_base="1.3", config_path=str(configs), config_name=name)(job)()
     except _COMPOSITION_ERRORS as error:
         if started:
             raise
         folders = [configs, *([FilePath(arguments.config_dir)] if arguments.config_dir else [])]
-        name = arguments.config_name or config_name
+        name = arguments.config_name or name
         diagnosis = _Diagnosis(folders, name, schema, multirun=arguments.multirun)
         raise diagnosis.explain(arguments.overrides, error) from None
+    if not sweep.finish():
+        raise SystemExit(2)
 
 
 def _leave(error: Exception) -> NoReturn:
@@ -149,17 +161,19 @@ def _leave(error: Exception) -> NoReturn:
         # The reader has gone, as in `... --help | head`: nobody is left to tell anything.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from None
-    text = os_error_text(error) if isinstance(error, OSError) else str(error)
-    sys.stderr.write(f"error: {text}\n")
+    sys.stderr.write(f"error: {error_text(error)}\n")
     raise SystemExit(2) from None
 
 
 def _number_run(config: DictConfig) -> None:
     """Under --multirun every job gets a run directory of its own: `<run.name>_<job number>`."""
-    state = HydraConfig.get()
     name = OmegaConf.select(config, "run.name", default=None)
-    if state.mode == RunMode.MULTIRUN and isinstance(name, str):
-        config.run.name = f"{name}_{state.job.num}"
+    if _is_multirun() and isinstance(name, str):
+        config.run.name = f"{name}_{HydraConfig.get().job.num}"
+
+
+def _is_multirun() -> bool:
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def _refuse_code(arguments: Namespace, configs: FilePath) -> None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Probability = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+Depth = Annotated[int, Field(ge=0, le=16)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 PyramidLevel = Annotated[int, Field(ge=2, le=5)]
@@ -35,7 +36,7 @@ class PyramidConfig(Strict):
     """Lateral 1x1, top-down upsampling, sum (FPN); CPN adds a 1x1 on the way down."""
 
     levels: Annotated[list[PyramidLevel], Field(min_length=1)]
-    channels: PositiveInt
+    channels: int = Field(ge=1, le=4096, description="of every level; 256 in CPN and FPN")
     upsample: Literal["bilinear", "nearest"]
     top_down_conv: bool = Field(description="1x1 convolution before the sum, as CPN")
     smoothing: bool = Field(description="3x3 convolution after the sum, as FPN")
@@ -72,12 +73,12 @@ class GlobalNetConfig(Strict):
 class BottleneckCounts(Strict):
     """RefineNet bottlenecks per pyramid level (CPN: 0 at the finest to 3 at the coarsest)."""
 
-    p2: Count
-    p3: Count
-    p4: Count
-    p5: Count
-    p6: Count
-    p7: Count
+    p2: Depth
+    p3: Depth
+    p4: Depth
+    p5: Depth
+    p6: Depth
+    p7: Depth
 
 
 class RefineConfig(Strict):

@@ -74,6 +74,18 @@ class DetectionsConfig(Strict):
 
     file: str | None = Field(description="COCO detections JSON")
     score_threshold: Probability = Field(description="boxes below it are left out")
+    # With defaults: model files from before these keys stay readable.
+    nms: Literal["none", "hard", "soft", "soft_linear"] = Field(
+        default="none",
+        description="of boxes on one person drop all but the best, or lower their scores",
+    )
+    nms_threshold: Probability = Field(default=0.5, description="IoU, of hard and soft_linear")
+    nms_sigma: Positive = Field(
+        default=0.5, description="of soft: a score falls by exp(-IoU^2 / sigma)"
+    )
+    nms_floor: Probability = Field(
+        default=0.001, description="soft and soft_linear drop boxes that fall below it"
+    )
 
 
 class PersonBoxes(Strict):
@@ -98,7 +110,26 @@ def _odd_or_zero(blur_kernel: int) -> int:
     return blur_kernel
 
 
-BlurKernel = Annotated[int, Field(ge=0), AfterValidator(_odd_or_zero)]
+ScoreMode = Literal[
+    "box_keypoint", "box_rle", "box", "keypoint", "box_mean", "box_max", "keypoint_max"
+]
+BlurKernel = Annotated[int, Field(ge=0, le=1023), AfterValidator(_odd_or_zero)]
+
+
+class EvaluationConfig(Strict):
+    """Who computes OKS AP."""
+
+    engine: Literal["pycocotools", "hotcoco"] = Field(
+        description="the reference, or the same numbers 30 times as fast"
+    )
+
+
+class FinalEvaluationConfig(EvaluationConfig):
+    """What an evaluation of its own computes beside AP."""
+
+    resamples: Count = Field(description="of the images, for intervals in the report; 0: none")
+    confidence: float = Field(gt=0, lt=1, description="of the intervals")
+    report: bool = Field(description="write the HTML page with the analysis of mistakes")
 
 
 class DecodeConfig(Strict):
@@ -122,7 +153,7 @@ class DecodeOverrides(Strict):
 class PostprocessConfig(Strict):
     """From points to scored results."""
 
-    score: Literal["box_keypoint", "box_rle", "box", "keypoint"]
+    score: ScoreMode
     keypoint_threshold: Probability = Field(description="keypoints below it do not count")
     nms: Literal["none", "oks", "soft_oks"]
     nms_threshold: Probability
@@ -131,7 +162,7 @@ class PostprocessConfig(Strict):
 class PostprocessOverrides(Strict):
     """What to score otherwise than trained; null: as trained."""
 
-    score: Literal["box_keypoint", "box_rle", "box", "keypoint"] | None = None
+    score: ScoreMode | None = None
     keypoint_threshold: Probability | None = None
     nms: Literal["none", "oks", "soft_oks"] | None = None
     nms_threshold: Probability | None = None
@@ -159,6 +190,8 @@ class TrainConfig(PersonBoxes):
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     engine: EngineConfig
+    # Model files that are older than the choice do not name it.
+    evaluation: EvaluationConfig = EvaluationConfig(engine="pycocotools")
     decode: DecodeConfig
     postprocess: PostprocessConfig
     run: RunConfig
@@ -187,6 +220,20 @@ class TrainConfig(PersonBoxes):
         return self
 
 
+class CompareConfig(Strict):
+    """`scripts/compare.py`: is one results file better than another, by how much, and where."""
+
+    a: str = Field(description="COCO keypoint results JSON")
+    b: str = Field(description="another one of the same images")
+    annotations: str = Field(description="the COCO keypoint JSON that both are scored against")
+    sigmas: list[Positive] | None = Field(description="OKS sigmas; null: COCO's, by keypoint names")
+    resamples: PositiveInt = Field(description="of the images, for intervals and p-values")
+    confidence: float = Field(gt=0, lt=1, description="of the intervals")
+    seed: Count = Field(description="of the resamples")
+    most: Count = Field(description="how many of the people who changed most are listed")
+    out: str | None = Field(description="JSON of all numbers and people; null: none")
+
+
 class EvaluateConfig(PersonBoxes):
     """`scripts/evaluate.py`: a checkpoint on a data set, or an existing results file.
 
@@ -196,16 +243,23 @@ class EvaluateConfig(PersonBoxes):
     checkpoint: str | None = Field(description="model.safetensors of a run")
     results: str | None = Field(description="COCO results JSON to score, instead of a checkpoint")
     annotations: str | None = Field(description="COCO keypoint JSON; null: the checkpoint's val")
-    images: str | None = Field(description="image folder; null: the checkpoint's val")
+    images: str | None = Field(
+        description="image folder; null: the checkpoint's val, with results=... no photos to show"
+    )
     limit: PositiveInt | None = Field(
         description="the first N people; null: the checkpoint's val limit, all with annotations=..."
     )
     out: str | None = Field(description="metrics JSON; null: beside the checkpoint or the results")
     group_by: str | None = Field(description="image field of the COCO JSON to slice the numbers by")
     sigmas: list[Positive] | None = Field(description="OKS sigmas when scoring a results file")
+    evaluation: FinalEvaluationConfig
     decode: DecodeOverrides
     postprocess: PostprocessOverrides
+    rescaling: str | None = Field(
+        description="a *_rescaling.json of an evaluation: scores become the OKS to be expected"
+    )
     batch_size: PositiveInt
+    part_batches: PositiveInt = Field(description="batches that a crash may cost, of each rank")
     workers: Count
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
@@ -244,7 +298,8 @@ class EvaluateConfig(PersonBoxes):
             for name, group in groups.items()
             for key, value in group.model_dump().items()
         }
-        values |= {"images": self.images, "limit": self.limit, "group_by": self.group_by}
+        values |= {"limit": self.limit, "group_by": self.group_by}
+        values |= {"rescaling": self.rescaling}
         given = [name for name, value in values.items() if value is not None]
         return given + (["boxes", "detections"] if self.boxes == "detections" else [])
 
@@ -260,27 +315,6 @@ class PredictConfig(Strict):
     max_megapixels: float = Field(gt=0, le=1000, description="most millions of pixels of a photo")
     batch_size: PositiveInt
     device: Literal["auto", "cpu", "cuda"]
-
-
-class MakeSyntheticConfig(Strict):
-    """`scripts/make_synthetic.py`: generated people as a COCO data set."""
-
-    out: str
-    seed: Count
-    train_images: PositiveInt
-    val_images: PositiveInt
-    height: int = Field(ge=64, le=2048)
-    width: int = Field(ge=64, le=2048)
-    max_people: int = Field(ge=1, le=8)
-    workers: Count
-
-
-class CheckDataConfig(Strict):
-    """`scripts/check_data.py`: all records and photos of a data set; `data.limit` is not obeyed."""
-
-    data: DataConfig
-    splits: Annotated[list[Literal["train", "val"]], Field(min_length=1, max_length=2)]
-    out: str | None = Field(min_length=1, description="JSON of all findings, with every id")
 
 
 class ImportCheckpointConfig(TrainConfig):

@@ -29,7 +29,7 @@ from cpn.coco.records import (
     describe_dropped,
     split_usable,
 )
-from cpn.coco.rules import repeated_message, repeated_values, without_orphans
+from cpn.coco.rules import tell_repeated, without_orphans
 from cpn.coco.strict_json import convert
 from cpn.data.image_files import MAX_MEGAPIXELS
 from cpn.data.persons import FloatArray, PersonInstance, PersonInstances
@@ -198,9 +198,8 @@ def _read_file(path: Path, broken: BrokenRecords) -> AnnotationFile[CocoPhoto]:
     """The file; refuses repeated photos, and a person category that names no keypoints."""
     file = read_annotation_file(path, CocoFile[CocoPhoto], broken=broken)
     names = [photo.file_name for photo in file.images.values()]
-    if repeated := repeated_values(names):
-        message = repeated_message(names, repeated, "file_name", file.source)
-        broken.found("image: repeated file_name", message, count=sum(repeated.values()))
+    reason = "image: repeated file_name"
+    if repeated := tell_repeated(names, "file_name", file.source, broken, reason=reason):
         images = {
             key: photo for key, photo in file.images.items() if photo.file_name not in repeated
         }

@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 
 from cpn.coco.broken import BrokenRecords
 from cpn.data.image_header import (
@@ -19,6 +18,7 @@ from cpn.data.image_header import (
     other_format,
     read_header,
 )
+from cpn.data.jpeg import decode_rgbx
 from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.errors import UserError, describe_ids, one_line
 
@@ -218,7 +218,7 @@ def decode_stored(content: bytes, path: Path, header: ImageHeader) -> npt.NDArra
     Raises:
         PhotoError: the file is cut off or no readable image.
     """
-    image = _decode_jpeg(content, path)
+    image = _decode_jpeg(content, path, header)
     return decode_image(content, path, header) if image is None else image
 
 
@@ -298,12 +298,12 @@ def _cut_off(path: Path) -> PhotoError:
     return PhotoError(f"{one_line(path)}: the JPEG file is cut off; {WAY_OUT}", CUT_OFF)
 
 
-def _decode_jpeg(content: bytes, path: Path) -> npt.NDArray[np.uint8] | None:
+def _decode_jpeg(content: bytes, path: Path, header: ImageHeader) -> npt.NDArray[np.uint8] | None:
     """The same pixels as OpenCV's, without its detour over BGR; None where anything is unusual."""
     if not content.startswith(JPEG_START):
         return None
     try:
-        return np.asarray(simplejpeg.decode_jpeg(content, colorspace="RGBX"))
+        return decode_rgbx(content, header)
     except ValueError as error:
         if is_cut_off(content):
             raise _cut_off(path) from error

@@ -241,16 +241,22 @@ def eval_loader(
     world_size: int = 1,
     num_workers: int = 0,
     pin_memory: bool = False,
+    done: npt.NDArray[np.int64] | None = None,
 ) -> PoseLoader:
     """Every instance exactly once over all ranks, each has a run of them; no padding.
 
     A rank may have one sample less than another, or none. The people of a photo stay together, so
-    that it is decoded once.
+    that it is decoded once. Instances whose ids are among `done` are left out, and the batches of
+    the others stay as they are without that.
     """
     first, end = (len(dataset) * part // world_size for part in (rank, rank + 1))
     by_photo = np.argsort(dataset.instances.image_ids, kind="stable")
     share = [(0, index) for index in by_photo[first:end].tolist()]
     batches = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
+    if done is not None:
+        left = np.isin(dataset.instances.annotation_ids, done, invert=True)
+        remaining = ([key for key in batch if left[key[1]]] for batch in batches)
+        batches = [batch for batch in remaining if batch]
     return PoseLoader(
         dataset,
         batches,

@@ -28,6 +28,7 @@ class PersonInstance:
         keypoints: (K, 3) x, y in the image frame and v (0 unlabelled, 1 hidden, 2 visible).
         area: COCO's segment area in pixels, or the box's where only that is known.
         box_score: 1.0 for ground truth, the detector's score otherwise.
+        index: position among the `PersonInstances` that it comes from.
     """
 
     image_id: int
@@ -38,6 +39,7 @@ class PersonInstance:
     keypoints: FloatArray
     area: float
     box_score: float = 1.0
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class PersonInstances(Sequence[PersonInstance]):
             keypoints=self.keypoints[index],
             area=float(self.areas[index]),
             box_score=float(self.box_scores[index]),
+            index=index,
         )
 
     def keep(self, wanted: npt.NDArray[np.bool_]) -> Self:

@@ -10,13 +10,39 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cpn.data.augmentation import Augmentation
+
 MAX_HOLES = 4
 MID_GREY = 127.5
+HOLE_SIDES = (0.05, 0.2)  # of the crop's
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, of R, G, B
 
 # What changes nothing; not to be written to.
 SAME_COLOUR = np.eye(3, 4, dtype=np.float32)
 NO_HOLES = np.zeros((MAX_HOLES, 4), dtype=np.int32)
+
+
+def draw_photometrics(
+    augmentation: Augmentation, crop_hw: tuple[int, int], rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """One crop's colour matrix (3, 4) and rectangles (MAX_HOLES, 4), for `apply_photometrics`."""
+    strengths = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
+    factors = 1.0 + np.array(strengths) * rng.uniform(-1.0, 1.0, 3)
+    holes = NO_HOLES
+    if augmentation.dropout_probability and rng.random() < augmentation.dropout_probability:
+        holes = _draw_holes(rng, crop_hw)
+    return colour_matrix(*factors.tolist()), holes
+
+
+def _draw_holes(rng: np.random.Generator, crop_hw: tuple[int, int]) -> npt.NDArray[np.int32]:
+    """(MAX_HOLES, 4) rectangles x0, y0, x1, y1 inside the crop, the last ones perhaps empty."""
+    holes = NO_HOLES.copy()
+    size_wh = np.array(crop_hw[::-1])
+    for hole in holes[: rng.integers(1, MAX_HOLES + 1)]:
+        sides = np.maximum(1, size_wh * rng.uniform(*HOLE_SIDES, 2)).astype(np.int64)
+        hole[:2] = rng.integers(0, size_wh - sides + 1)
+        hole[2:] = hole[:2] + sides
+    return holes
 
 
 def colour_matrix(brightness: float, contrast: float, saturation: float) -> npt.NDArray[np.float32]:

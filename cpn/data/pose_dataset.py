@@ -50,9 +50,7 @@ class Transform(Protocol):
 class PersonImages(Protocol):
     """Gives the pixels that a person is cropped from: of its photo, or of a part of that."""
 
-    def read(
-        self, person: int, instance: PersonInstance
-    ) -> tuple[npt.NDArray[np.uint8], Placement]:
+    def read(self, instance: PersonInstance) -> tuple[npt.NDArray[np.uint8], Placement]:
         """(h, w, 3) or (h, w, 4) uint8, see `warp_crop`, and where in the photo they are."""
         ...
 
@@ -63,11 +61,7 @@ class Photos:
     def __init__(self) -> None:
         self._last: tuple[Path, npt.NDArray[np.uint8]] | None = None
 
-    def read(
-        self,
-        person: int,  # noqa: ARG002
-        instance: PersonInstance,
-    ) -> tuple[npt.NDArray[np.uint8], Placement]:
+    def read(self, instance: PersonInstance) -> tuple[npt.NDArray[np.uint8], Placement]:
         """Decoded once for people who follow each other, as those of a photo do in evaluation."""
         if self._last is None or self._last[0] != instance.image_path:
             self._last = None  # its memory, still in the processor's cache, takes the next
@@ -133,8 +127,7 @@ class PoseDataset(Dataset[PoseSample]):
             UserError: nor can those of many stand-ins.
         """
         random = sample_generator(self.seed, epoch, index)
-        index, pixels, placement = self._read(epoch, index, unreadable)
-        instance = self.instances[index]
+        instance, pixels, placement = self._read(epoch, index, unreadable)
         person = self.transform(pixels, instance, random, out=out, placement=placement)
         return PoseSample(
             crop=person.crop,
@@ -151,15 +144,16 @@ class PoseDataset(Dataset[PoseSample]):
 
     def _read(
         self, epoch: int, index: int, unreadable: list[Unreadable] | None
-    ) -> tuple[int, npt.NDArray[np.uint8], Placement]:
+    ) -> tuple[PersonInstance, npt.NDArray[np.uint8], Placement]:
         """The first person whose photo can be used, the one asked for or a stand-in."""
         for person in chain([index], self._stand_ins(epoch, index)):
+            instance = self.instances[person]
             try:
-                return person, *self.images.read(person, self.instances[person])
+                return instance, *self.images.read(instance)
             except PhotoError as error:
                 if unreadable is None:
                     raise
-                path = str(self.instances[person].image_path)
+                path = str(instance.image_path)
                 unreadable.append(Unreadable(person, path, error.reason, str(error)))
         raise UserError(
             f"none of {MAX_STAND_INS} photos that were to stand in for an unreadable one can be"

@@ -1,14 +1,13 @@
-"""The person crop and its augmentation, as albumentations transforms in one `Compose`.
+"""The person crop and its augmentation.
 
 One warp takes the photo to the crop: rotation, scale and flip are in its matrix, and the points go
 through the same matrix. Colours and blanked rectangles are only drawn here, see
-`cpn.data.photometrics`. albumentations' own random streams are replaced for every call, because
-they ignore all global seeds and repeat in forked workers.
+`cpn.data.photometrics`; albumentations blurs.
 """
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from cpn.data.augmentation import Augmentation
 from cpn.data.persons import FloatArray, PersonInstance
-from cpn.data.photometrics import MAX_HOLES, NO_HOLES, SAME_COLOUR, colour_matrix
+from cpn.data.photometrics import NO_HOLES, SAME_COLOUR, draw_photometrics
 from cpn.errors import UserError
 from cpn.geometry.crop import Placement, crop_matrix, grow_box, transform_points, warp_crop
 from cpn.skeleton import Skeleton
@@ -30,7 +29,6 @@ IntArray = npt.NDArray[np.int64]
 HALF_BODY_MARGIN = 1.5
 MIN_HALF_BODY_KEYPOINTS = 3
 WHOLE_PHOTO = Placement()
-HOLE_SIDES = (0.05, 0.2)  # of the crop's
 
 
 class TransformedPerson(NamedTuple):
@@ -44,16 +42,8 @@ class TransformedPerson(NamedTuple):
     holes: npt.NDArray[np.int32]
 
 
-class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has no types
-    """Cuts one person out with a single warp.
-
-    Reads `box_xywh` and turns `image` into the crop, `points` (K, 2) from the image to the crop
-    frame, and `visibility` (K,) along with them. The parameters of a call hold its `matrix`. Crops
-    go to `out` where that is set, which saves a copy. `placement` says what part of the photo the
-    image is; everything else is of the whole photo.
-    """
-
-    _targets = ()
+class PersonCrop:
+    """The rule by which people are cut out of photos; `draw` gives one crop of a person."""
 
     def __init__(
         self,
@@ -63,68 +53,34 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
         margin: float,
         augmentation: Augmentation | None,
     ) -> None:
-        super().__init__(p=1.0)
         self.skeleton = skeleton
         self.input_hw = input_hw
         self.margin = margin
         self.augmentation = augmentation
-        self.out: Uint8Array | None = None
-        self.placement = WHOLE_PHOTO
-        self._flip_permutation = list(skeleton.flip_permutation)
         self.halves = [list(skeleton.upper_body), list(skeleton.lower_body)]
 
-    @property
-    def targets(self) -> dict[str, Callable[..., Any]]:
-        """The data keys this transform changes."""
-        return {
-            "image": self.apply,
-            "points": self.apply_to_points,
-            "visibility": self.apply_to_visibility,
-        }
+    def draw(
+        self, instance: PersonInstance, rng: np.random.Generator | None
+    ) -> tuple[FloatArray, bool]:
+        """A (2, 3) map from the photo to the crop, and whether it mirrors.
 
-    @property
-    def targets_as_params(self) -> list[str]:
-        """The data keys the parameters depend on."""
-        return ["box_xywh", "points", "visibility"]
-
-    def get_params_dependent_on_data(
-        self,
-        params: dict[str, Any],  # noqa: ARG002  (the name is albumentations')
-        data: dict[str, Any],
-    ) -> dict[str, Any]:
-        """Draws the crop: its `matrix`, and whether it is a `flip`."""
-        aspect = self.input_hw[1] / self.input_hw[0]
-        box_xywh, margin, draws = data["box_xywh"], self.margin, {}
-        if self.augmentation is not None:
-            draws = _draw_pose(self.augmentation, self.random_generator)
-            half = self._half_body_box(data["points"], data["visibility"], self.augmentation)
+        Without augmentation it is always the same one.
+        """
+        box_xywh, margin, draws = instance.box_xywh, self.margin, {}
+        if self.augmentation is not None and rng is not None:
+            draws = _draw_pose(self.augmentation, rng)
+            half = self._half_body_box(instance.keypoints, self.augmentation, rng)
             if half is not None:
                 box_xywh, margin = half, HALF_BODY_MARGIN
+        aspect = self.input_hw[1] / self.input_hw[0]
         center, size_wh = grow_box(box_xywh, aspect=aspect, margin=margin)
-        matrix = crop_matrix(center, size_wh, self.input_hw, **draws)
-        return {"matrix": matrix, "flip": draws.get("flip", False)}
-
-    def apply(self, img: Uint8Array, *, matrix: FloatArray, **_: object) -> Uint8Array:
-        """The warp."""
-        return warp_crop(img, self.placement.matrix(matrix), self.input_hw, out=self.out)
-
-    def apply_to_points(
-        self, points: FloatArray, *, matrix: FloatArray, flip: bool, **_: object
-    ) -> FloatArray:
-        """The same map for (K, 2) points; a flip also exchanges left and right."""
-        mapped = transform_points(matrix, points)
-        return mapped[self._flip_permutation] if flip else mapped
-
-    def apply_to_visibility(self, visibility: IntArray, *, flip: bool, **_: object) -> IntArray:
-        """Visibility changes places with its points."""
-        return visibility[self._flip_permutation] if flip else visibility
+        return crop_matrix(center, size_wh, self.input_hw, **draws), draws.get("flip", False)
 
     def _half_body_box(
-        self, points: FloatArray, visibility: IntArray, augmentation: Augmentation
+        self, keypoints: FloatArray, augmentation: Augmentation, rng: np.random.Generator
     ) -> FloatArray | None:
         """The box around the labelled keypoints of one half, or None to keep the person whole."""
-        rng = self.random_generator
-        labelled = visibility > 0
+        labelled = keypoints[:, 2] > 0
         if rng.random() >= augmentation.half_body_probability:
             return None
         if labelled.sum() <= augmentation.half_body_min_keypoints:
@@ -133,7 +89,7 @@ class PersonCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has n
         if not halves:
             return None
         half = halves[rng.integers(len(halves))]
-        box, usable = half_body_boxes(points, labelled, half)
+        box, usable = half_body_boxes(keypoints[:, :2], labelled, half)
         return box if usable else None
 
 
@@ -159,43 +115,6 @@ def half_body_boxes(
     # Points are pixel indices, boxes edges: a pixel's centre is half a pixel inside.
     boxes = np.concatenate([low + 0.5, high - low], axis=-1)
     return np.where(usable[..., None], boxes, 0.0), usable
-
-
-class DrawnPhotometrics(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
-    """Draws a `colour` matrix and `holes`, which `apply_photometrics` applies on the device.
-
-    The parameters of a call hold both; the crop stays as it is.
-    """
-
-    def __init__(self, augmentation: Augmentation, input_hw: tuple[int, int]) -> None:
-        super().__init__(p=1.0)
-        self.augmentation = augmentation
-        self.input_hw = input_hw
-
-    def get_params(self) -> dict[str, Any]:
-        """Draws the three factors and, where there are to be some, one to four rectangles."""
-        augmentation, rng = self.augmentation, self.random_generator
-        strengths = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
-        factors = 1.0 + np.array(strengths) * rng.uniform(-1.0, 1.0, 3)
-        holes = NO_HOLES
-        if augmentation.dropout_probability and rng.random() < augmentation.dropout_probability:
-            holes = _draw_holes(rng, self.input_hw)
-        return {"colour": colour_matrix(*factors.tolist()), "holes": holes}
-
-    def apply(self, img: Uint8Array, **_: object) -> Uint8Array:
-        """The crop, unchanged."""
-        return img
-
-
-def _draw_holes(rng: np.random.Generator, input_hw: tuple[int, int]) -> npt.NDArray[np.int32]:
-    """(MAX_HOLES, 4) rectangles x0, y0, x1, y1 inside the crop, the last ones perhaps empty."""
-    holes = NO_HOLES.copy()
-    size_wh = np.array(input_hw[::-1])
-    for hole in holes[: rng.integers(1, MAX_HOLES + 1)]:
-        sides = np.maximum(1, size_wh * rng.uniform(*HOLE_SIDES, 2)).astype(np.int64)
-        hole[:2] = rng.integers(0, size_wh - sides + 1)
-        hole[2:] = hole[:2] + sides
-    return holes
 
 
 class PersonTransform:
@@ -225,12 +144,11 @@ class PersonTransform:
         self.input_hw = input_hw
         self.augmentation = augmentation
         self.crop = PersonCrop(skeleton, input_hw, margin=margin, augmentation=augmentation)
-        self._looks: DrawnPhotometrics | None = None
-        others: list[A.BasicTransform] = []
-        if augmentation is not None:
-            self._looks = DrawnPhotometrics(augmentation, input_hw)
-            others = [*_blur(augmentation), self._looks]
-        self._compose = A.Compose([self.crop, *others])
+        self._flip_permutation = list(skeleton.flip_permutation)
+        self._blur: A.Compose | None = None
+        if augmentation is not None and augmentation.blur_probability > 0:
+            blur = A.GaussianBlur(sigma_limit=(0.5, 2.0), p=augmentation.blur_probability)
+            self._blur = A.Compose([blur])
 
     def __call__(
         self,
@@ -250,30 +168,23 @@ class PersonTransform:
             out: (*input_hw, 3) uint8 for the crop; None: new memory.
             placement: the part of the photo that the image is.
         """
-        if self.augmentation is not None:
-            if rng is None:
-                raise ValueError("an augmenting PersonTransform needs a random generator")
+        if self.augmentation is not None and rng is None:
+            raise ValueError("an augmenting PersonTransform needs a random generator")
+        matrix, flip = self.crop.draw(instance, rng)
+        crop = warp_crop(image_rgb, placement.matrix(matrix), self.input_hw, out=out)
+        points = transform_points(matrix, instance.keypoints[:, :2]).astype(np.float32)
+        visibility = instance.keypoints[:, 2].astype(np.int64)
+        if flip:  # left and right change places
+            points, visibility = points[self._flip_permutation], visibility[self._flip_permutation]
+        if self.augmentation is None or rng is None:
+            return TransformedPerson(crop, points, visibility, matrix, SAME_COLOUR, NO_HOLES)
+        visibility = np.where(self._inside(points), visibility, 0)
+        colour, holes = draw_photometrics(self.augmentation, self.input_hw, rng)
+        if self._blur is not None:
+            # albumentations' own random streams ignore all seeds and repeat in forked workers
             python_random = random.Random(int(rng.integers(2**63)))  # noqa: S311  (no secrets)
-            self._compose.set_random_state(rng, python_random)
-        self.crop.out, self.crop.placement = out, placement
-        result = self._compose(
-            image=image_rgb,
-            box_xywh=instance.box_xywh,
-            points=instance.keypoints[:, :2],
-            visibility=instance.keypoints[:, 2].astype(np.int64),
-        )
-        points, visibility = result["points"].astype(np.float32), result["visibility"]
-        if self.augmentation is not None:
-            visibility = np.where(self._inside(points), visibility, 0)
-        matrix = self.crop.get_applied_params()["matrix"]
-        colour, holes = SAME_COLOUR, NO_HOLES
-        if self._looks is not None:
-            drawn = self._looks.get_applied_params()
-            colour, holes = drawn["colour"], drawn["holes"]
-        crop = result["image"]
-        if out is not None and crop is not out:  # blurred, or copied on the way
-            out[...] = crop
-            crop = out
+            self._blur.set_random_state(rng, python_random)
+            crop[...] = self._blur(image=crop)["image"]
         return TransformedPerson(crop, points, visibility, matrix, colour, holes)
 
     def _inside(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
@@ -291,12 +202,6 @@ def _draw_pose(augmentation: Augmentation, rng: np.random.Generator) -> dict[str
         "rotation_degrees": angle if rotates else 0.0,
         "flip": bool(rng.random() < augmentation.flip_probability),
     }
-
-
-def _blur(augmentation: Augmentation) -> list[A.BasicTransform]:
-    if not augmentation.blur_probability:
-        return []
-    return [A.GaussianBlur(sigma_limit=(0.5, 2.0), p=augmentation.blur_probability)]
 
 
 def _check_flip(skeleton: Skeleton) -> None:

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cpn.errors import UserError
+from cpn.errors import UserError, first_line
 from cpn.interruption import die_with_parent
 
 T = TypeVar("T")
@@ -155,7 +155,7 @@ def _named(ranks: list[int]) -> str:
 
 def _reason(error: Exception) -> str:
     """What gloo says, without its own file and its good wishes."""
-    text = str(error).partition("\n")[0].partition(" This is typically")[0]
+    text = first_line(error).partition(" This is typically")[0]
     return re.sub(r"^\[\S+\] ", "", text).rstrip(".")
 
 

@@ -39,7 +39,7 @@ class NonFiniteError(UserError):
 
 
 class Trainer(Generic[BatchT]):
-    """Trains a module; deterministic on a CPU, and exact across a stop at an epoch's end.
+    """Trains a module; deterministic on a CPU, and exact across a stop at any step.
 
     Args:
         module: The plain module, already on `context.device`.

@@ -7,7 +7,7 @@ Legend: N predictions, G ground truths, D detections, K keypoints.
 from cpn.evaluation.coco_boxes import BOX_METRICS, evaluate_boxes
 from cpn.evaluation.coco_keypoints import (
     COCO_METRICS,
-    category_sigmas,
+    category_skeleton,
     evaluate_keypoints,
     score_results_file,
     write_metrics,
@@ -27,7 +27,7 @@ __all__ = [
     "GroundTruth",
     "KeypointResult",
     "PosePredictions",
-    "category_sigmas",
+    "category_skeleton",
     "check_complete",
     "evaluate_boxes",
     "evaluate_keypoints",

@@ -10,7 +10,7 @@ import msgspec
 from cpn.coco.annotation_file import read_detection_file
 from cpn.coco.records import CocoDetection
 from cpn.errors import UserError
-from cpn.evaluation.coco_api import coco_statistics
+from cpn.evaluation.coco_api import CocoEvaluation
 from cpn.evaluation.ground_truth import GroundTruth, read_ground_truth
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def evaluate_boxes(
             len(records),
             truth.category_id,
         )
-    statistics = coco_statistics(chosen.to_coco(), results, kind="bbox")
+    statistics = CocoEvaluation(chosen.to_coco(), results, kind="bbox").statistics()
     return dict(zip(BOX_METRICS, statistics.tolist(), strict=True))
 
 

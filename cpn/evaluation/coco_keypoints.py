@@ -4,20 +4,34 @@ import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from cpn.atomic import plain_json, write_json
 from cpn.errors import UserError
-from cpn.evaluation.coco_api import coco_statistics
+from cpn.evaluation.coco_api import CocoEvaluation, Engine
 from cpn.evaluation.ground_truth import GroundTruth, read_ground_truth
 from cpn.evaluation.results import KeypointResult, check_results, parse_results, read_results
-from cpn.skeleton import COCO_17, skeleton_from_category
+from cpn.skeleton import COCO_17, Skeleton, sided_pairs, skeleton_from_category
 
 logger = logging.getLogger(__name__)
 
 COCO_METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+
+
+class KeypointEvaluation(NamedTuple):
+    """The ten numbers, and the matches they are made of.
+
+    Attributes:
+        metrics: the numbers named in `COCO_METRICS`, 0..1. A number is NaN when there is no ground
+            truth for it (say, APL without large persons; pycocotools says -1); no NaN is ever
+            "best". With ground truth but no results it is 0, and a warning is logged.
+        coco: gives the matches.
+    """
+
+    metrics: dict[str, float]
+    coco: CocoEvaluation
 
 
 def evaluate_keypoints(
@@ -27,6 +41,7 @@ def evaluate_keypoints(
     sigmas: Sequence[float],
     image_ids: Collection[int] | None = None,
     annotation_ids: Collection[int] | None = None,
+    engine: Engine = "pycocotools",
 ) -> dict[str, float]:
     """Score keypoint results as pycocotools does.
 
@@ -36,28 +51,51 @@ def evaluate_keypoints(
         sigmas: the K OKS constants of the skeleton.
         image_ids: evaluate these images only.
         annotation_ids: evaluate these persons only, as if no other were annotated.
+        engine: who computes.
 
     Returns:
-        The numbers named in `COCO_METRICS`, 0..1. A number is NaN when there is no ground truth
-        for it (say, APL without large persons; pycocotools says -1); no NaN is ever "best". With
-        ground truth but no results it is 0, and a warning is logged.
+        See `KeypointEvaluation.metrics`.
 
     Raises:
         UserError: results or annotations are refused (see `check_results`,
             `read_ground_truth`), or there is not one positive sigma for each keypoint.
     """
     truth = annotations if isinstance(annotations, GroundTruth) else read_ground_truth(annotations)
-    _check_sigmas(truth, sigmas)
+    chosen = truth.restrict(image_ids=image_ids, annotation_ids=annotation_ids)
+    return match_keypoints(chosen, results, known=truth, sigmas=sigmas, engine=engine).metrics
+
+
+def match_keypoints(
+    truth: GroundTruth,
+    results: Sequence[Mapping[str, Any] | KeypointResult],
+    *,
+    sigmas: Sequence[float],
+    known: GroundTruth | None = None,
+    engine: Engine = "pycocotools",
+) -> KeypointEvaluation:
+    """`evaluate_keypoints` with the matches.
+
+    Args:
+        truth: what is evaluated.
+        results: COCO keypoint results. Those of images that are not in `truth` are left out.
+        sigmas: the K OKS constants of the skeleton.
+        known: what `truth` is a part of: the results may be of all of its images.
+        engine: who computes.
+
+    Raises:
+        UserError: as `evaluate_keypoints`.
+    """
+    whole = known or truth
+    _check_sigmas(whole, sigmas)
     records = parse_results(results)
     check_results(
         records,
         source="results",
-        image_ids=truth.image_ids,
+        image_ids=whole.image_ids,
         category_id=truth.category_id,
         num_keypoints=len(sigmas),
     )
-    chosen = truth.restrict(image_ids=image_ids, annotation_ids=annotation_ids)
-    return _statistics(chosen, records, sigmas)
+    return _evaluated(truth, records, sigmas, engine)
 
 
 def score_results_file(
@@ -67,6 +105,7 @@ def score_results_file(
     sigmas: Sequence[float] | None = None,
     image_ids: Collection[int] | None = None,
     annotation_ids: Collection[int] | None = None,
+    engine: Engine = "pycocotools",
 ) -> dict[str, float]:
     """Score a COCO results file against an annotation file; needs no model and no images.
 
@@ -76,6 +115,7 @@ def score_results_file(
         sigmas: OKS constants; None takes COCO's for COCO's 17 keypoints.
         image_ids: as in `evaluate_keypoints`.
         annotation_ids: as in `evaluate_keypoints`.
+        engine: who computes.
 
     Returns:
         As `evaluate_keypoints`.
@@ -84,7 +124,7 @@ def score_results_file(
         UserError: a file is refused, with the record; or the sigmas are not known.
     """
     truth = read_ground_truth(annotations)
-    oks_sigmas = category_sigmas(truth, sigmas)
+    oks_sigmas = category_skeleton(truth, sigmas).sigmas
     _check_sigmas(truth, oks_sigmas)
     records = read_results(
         results,
@@ -93,27 +133,32 @@ def score_results_file(
         num_keypoints=len(oks_sigmas),
     )
     chosen = truth.restrict(image_ids=image_ids, annotation_ids=annotation_ids)
-    return _statistics(chosen, records, oks_sigmas)
+    return _evaluated(chosen, records, oks_sigmas, engine).metrics
 
 
-def category_sigmas(truth: GroundTruth, sigmas: Sequence[float] | None = None) -> tuple[float, ...]:
-    """The OKS constants for a ground truth, given or by the keypoint names of its category.
+def category_skeleton(truth: GroundTruth, sigmas: Sequence[float] | None = None) -> Skeleton:
+    """The skeleton of a ground truth's category, with sigmas given or known by keypoint names.
 
-    A category that names no keypoints, with 17 keypoints per person, is taken for COCO's, and a
-    warning says so.
+    Left and right are paired by name, those without a counterpart are left alone: nothing is
+    mirrored here. A category that names no keypoints, with 17 per person, is taken for COCO's, and
+    a warning says so.
 
     Raises:
         UserError: the names are not COCO's and no sigmas are given.
     """
-    if truth.keypoint_names:
-        # Flip pairs and limbs do not matter here, so none that cannot be told is an error.
-        category = {"keypoints": truth.keypoint_names}
-        skeleton = skeleton_from_category(
-            category, source=truth.source, sigmas=sigmas, flip_pairs=()
+    names = truth.keypoint_names
+    if names:
+        category = {"keypoints": names, "skeleton": [[a + 1, b + 1] for a, b in truth.limbs]}
+        pairs, _ = sided_pairs(names)
+        return skeleton_from_category(
+            category, source=truth.source, sigmas=sigmas, flip_pairs=pairs
         )
-        return skeleton.sigmas
     if sigmas is not None:
-        return tuple(sigmas)
+        unnamed = tuple(f"keypoint {number + 1}" for number in range(len(sigmas)))
+        try:
+            return Skeleton(unnamed, (), (), tuple(sigmas))
+        except ValueError as error:
+            raise UserError(f"sigmas=[…] (data.sigmas in train.py): {error}") from error
     found = {len(person.keypoints) // 3 for person in truth.persons if person.keypoints}
     if found != {COCO_17.num_keypoints}:
         raise UserError(
@@ -127,7 +172,7 @@ def category_sigmas(truth: GroundTruth, sigmas: Sequence[float] | None = None) -
         truth.source,
         truth.category_id,
     )
-    return COCO_17.sigmas
+    return COCO_17
 
 
 def write_metrics(metrics: Mapping[str, float], path: Path) -> None:
@@ -149,15 +194,17 @@ def _check_sigmas(truth: GroundTruth, sigmas: Sequence[float]) -> None:
             )
 
 
-def _statistics(
-    truth: GroundTruth, records: Sequence[KeypointResult], sigmas: Sequence[float]
-) -> dict[str, float]:
+def _evaluated(
+    truth: GroundTruth, records: Sequence[KeypointResult], sigmas: Sequence[float], engine: Engine
+) -> KeypointEvaluation:
     chosen = set(truth.image_ids)
     results = [_plain(record) for record in records if record.image_id in chosen]
     if not results:
         logger.warning("%s: no results to evaluate: AP is 0 by definition", truth.source)
-    statistics = coco_statistics(truth.to_coco(), results, kind="keypoints", sigmas=sigmas)
-    return dict(zip(COCO_METRICS, statistics.tolist(), strict=True))
+    document = truth.to_coco()
+    coco = CocoEvaluation(document, results, kind="keypoints", sigmas=sigmas, engine=engine)
+    metrics = dict(zip(COCO_METRICS, coco.statistics().tolist(), strict=True))
+    return KeypointEvaluation(metrics, coco)
 
 
 def _plain(record: KeypointResult) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class GroundTruth:
         source: the file, for messages.
         category_id: the person category.
         keypoint_names: K names of this category; empty when the file names none.
+        limbs: 0-based pairs of keypoints that the category joins; none if they make no sense.
         image_ids: ids of all images to evaluate.
         persons: annotations of the person category in these images.
     """
@@ -52,6 +53,7 @@ class GroundTruth:
     keypoint_names: tuple[str, ...]
     image_ids: tuple[int, ...]
     persons: tuple[Person, ...]
+    limbs: tuple[tuple[int, int], ...] = ()
 
     def restrict(
         self,
@@ -100,7 +102,7 @@ class GroundTruth:
         return {
             "images": images,
             "annotations": annotations,
-            "categories": [{"id": self.category_id}],
+            "categories": [{"id": self.category_id, "name": "person"}],
         }
 
 
@@ -122,7 +124,18 @@ def read_ground_truth(
     persons = tuple(_person(record, file.source) for record in records)
     _warn_of_miscounts(records, persons, file.source)
     names = tuple(file.person.keypoints or ())
-    return GroundTruth(file.source, file.person.id, names, tuple(file.images), persons)
+    limbs = _limbs(file.person.skeleton, len(names))
+    return GroundTruth(file.source, file.person.id, names, tuple(file.images), persons, limbs)
+
+
+def _limbs(skeleton: object, num_keypoints: int) -> tuple[tuple[int, int], ...]:
+    """The category's 1-based pairs from 0; they are for pictures only, so bad ones are no error."""
+    try:
+        limbs = msgspec.convert(skeleton or [], list[tuple[int, int]])
+    except msgspec.ValidationError:
+        return ()
+    known = range(num_keypoints)
+    return tuple((a - 1, b - 1) for a, b in limbs if a - 1 in known and b - 1 in known and a != b)
 
 
 def _person(record: CocoAnnotation, source: str) -> Person:

@@ -73,6 +73,22 @@ def pose_overlap(
     return np.asarray(np.exp(-_exponents(others - points, sigmas, scales)).mean(axis=-1))
 
 
+def keypoint_similarities(
+    offsets: FloatArray, *, areas: FloatArray, sigmas: Sequence[float]
+) -> FloatArray:
+    """The summand of OKS for each keypoint, exp(-d^2 / (2 s^2 (2 sigma)^2)).
+
+    Args:
+        offsets: (..., K, 2) from true to predicted keypoints in pixels.
+        areas: (...) segment areas of the persons in square pixels, the squared scale.
+        sigmas: K per-keypoint constants.
+
+    Returns:
+        (..., K) similarities in 0..1.
+    """
+    return np.asarray(np.exp(-_exponents(offsets, sigmas, areas + EPSILON)))
+
+
 def _exponents(offsets: FloatArray, sigmas: Sequence[float], scales: FloatArray) -> FloatArray:
     """d^2 / (2 s^2 (2 sigma)^2): (..., K) from offsets (..., K, 2) and scales (...)."""
     variances = (2 * np.asarray(sigmas, dtype=np.float64)) ** 2

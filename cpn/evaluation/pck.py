@@ -1,4 +1,4 @@
-"""PCK: the share of keypoints that lie near the truth, measured against the torso."""
+"""PCK: the share of keypoints that lie near the truth, measured against the torso or the head."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,43 @@ from numpy.typing import NDArray
 from cpn.errors import UserError
 from cpn.skeleton import Skeleton
 
-TORSO_DIAGONALS = (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip"))
+AREA_FRACTIONS = np.linspace(0.0, 0.5, 51)
+
+
+class Yardstick(NamedTuple):
+    """What distances are measured by: the mean length of those pairs that are labelled.
+
+    Attributes:
+        name: for messages.
+        pairs: names of keypoints.
+    """
+
+    name: str
+    pairs: tuple[tuple[str, str], ...]
+
+    def fits(self, skeleton: Skeleton) -> bool:
+        """Whether the skeleton has all of its keypoints."""
+        return not self.missing(skeleton)
+
+    def missing(self, skeleton: Skeleton) -> list[str]:
+        """Its keypoints that the skeleton does not have."""
+        names = [name for pair in self.pairs for name in pair]
+        return [name for name in names if name not in skeleton.keypoint_names]
+
+
+# Its diagonals, so that a turned person is measured by the longer side.
+TORSO = Yardstick("torso", (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")))
+# PCKh (Andriluka et al., CVPR 2014) measures by 0.6 of the diagonal of an annotated head box. COCO
+# files have none; where the keypoints mark the head, its length is close to that.
+HEADS = tuple(
+    Yardstick("head", (pair,))
+    for pair in (("head_top", "upper_neck"), ("head_top", "neck"), ("top_head", "neck"))
+)
+
+
+def head_of(skeleton: Skeleton) -> Yardstick | None:
+    """The head's length, for PCKh; None for skeletons that do not mark it, as COCO's."""
+    return next((head for head in HEADS if head.fits(skeleton)), None)
 
 
 class Pck(NamedTuple):
@@ -16,13 +52,15 @@ class Pck(NamedTuple):
 
     Attributes:
         value: share of correct keypoints over all counted ones.
+        area: mean share over the fractions 0 to 0.5 (area under the curve, AUC).
         per_keypoint: (K,) shares.
         num_keypoints: how many labelled keypoints were counted.
         num_persons: how many persons were counted.
-        num_skipped: persons left out because no torso diagonal is labelled or it has no length.
+        num_skipped: persons left out because their yardstick is not labelled or has no length.
     """
 
     value: float
+    area: float
     per_keypoint: NDArray[np.float64]
     num_keypoints: int
     num_persons: int
@@ -35,21 +73,23 @@ def pck(
     *,
     skeleton: Skeleton,
     fraction: float = 0.2,
+    yardstick: Yardstick = TORSO,
 ) -> Pck:
-    """Percentage of correct keypoints, PCK@fraction of the torso.
+    """Percentage of correct keypoints, PCK@fraction of the torso, or PCKh of the head.
 
-    A labelled keypoint (v > 0) is correct within `fraction` torso diameters. The diameter is the
-    mean of the diagonals left shoulder - right hip and right shoulder - left hip that are labelled
-    (Yang and Ramanan, PAMI 2013, with a measure that does not depend on the side seen).
+    A labelled keypoint (v > 0) is correct within `fraction` lengths of the yardstick. The torso's
+    is the mean of the diagonals left shoulder - right hip and right shoulder - left hip that are
+    labelled (Yang and Ramanan, PAMI 2013, with a measure that does not depend on the side seen).
 
     Args:
         points: (N, K, 2) predictions.
         ground_truths: (N, K, 3) x, y, v in the same frame, same persons in the same order.
-        skeleton: tells which keypoints span the torso.
-        fraction: of the torso diameter.
+        skeleton: tells which keypoints span the yardstick.
+        fraction: of its length.
+        yardstick: of every person's own keypoints.
 
     Raises:
-        UserError: the skeleton has no shoulders and hips, or predictions are not finite.
+        UserError: the skeleton lacks the yardstick's keypoints, or predictions are not finite.
         ValueError: the shapes do not fit.
     """
     expected = (*ground_truths.shape[:2], 2)
@@ -58,32 +98,46 @@ def pck(
     if not np.isfinite(points).all():
         raise UserError("PCK: predicted keypoints are not finite; the model has diverged")
     labelled = ground_truths[..., 2] > 0
-    torso = _torso_diameters(ground_truths[..., :2], labelled, skeleton)
-    counted = labelled & (torso > 0)[:, None]
+    lengths = _lengths(ground_truths[..., :2], labelled, skeleton, yardstick)
+    counted = labelled & (lengths > 0)[:, None]
     distances = np.linalg.norm(points - ground_truths[..., :2], axis=-1)
-    correct = counted & (distances <= fraction * torso[:, None])
+    correct = counted & (distances <= fraction * lengths[:, None])
+    reached = (distances / np.where(lengths > 0, lengths, np.inf)[:, None])[counted]
     return Pck(
         value=float(_share(correct.sum(), counted.sum())),
+        area=_area(reached),
         per_keypoint=_share(correct.sum(axis=0), counted.sum(axis=0)),
         num_keypoints=int(counted.sum()),
-        num_persons=int((torso > 0).sum()),
-        num_skipped=int((torso <= 0).sum()),
+        num_persons=int((lengths > 0).sum()),
+        num_skipped=int((lengths <= 0).sum()),
     )
 
 
-def _torso_diameters(
-    points: NDArray[np.float64], labelled: NDArray[np.bool_], skeleton: Skeleton
+def _lengths(
+    points: NDArray[np.float64],
+    labelled: NDArray[np.bool_],
+    skeleton: Skeleton,
+    yardstick: Yardstick,
 ) -> NDArray[np.float64]:
-    """(N,) mean of the labelled torso diagonals, 0 for persons without one."""
+    """(N,) mean of the yardstick's labelled pairs, 0 for persons without one."""
     names = skeleton.keypoint_names
-    missing = [name for pair in TORSO_DIAGONALS for name in pair if name not in names]
-    if missing:
-        raise UserError(f"PCK of the torso needs the keypoints {missing}; known: {list(names)}")
-    ends = np.array([[names.index(name) for name in pair] for pair in TORSO_DIAGONALS])
+    if missing := yardstick.missing(skeleton):
+        raise UserError(
+            f"PCK of the {yardstick.name} needs the keypoints {missing}; known: {list(names)}"
+        )
+    ends = np.array([[names.index(name) for name in pair] for pair in yardstick.pairs])
     lengths = np.linalg.norm(points[:, ends[:, 0]] - points[:, ends[:, 1]], axis=-1)
     usable = labelled[:, ends].all(axis=-1)
     total = np.where(usable, lengths, 0.0).sum(axis=1)
     return np.asarray(total / np.maximum(usable.sum(axis=1), 1))
+
+
+def _area(distances: NDArray[np.float64]) -> float:
+    """Mean PCK over `AREA_FRACTIONS` of (n,) distances in yardsticks; NaN for none."""
+    if not len(distances):
+        return float("nan")
+    within = np.searchsorted(np.sort(distances), AREA_FRACTIONS, side="right")
+    return float(within.mean() / len(distances))
 
 
 def _share(correct: NDArray[np.int64], counted: NDArray[np.int64]) -> NDArray[np.float64]:

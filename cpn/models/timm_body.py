@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cpn.errors import UserError
+from cpn.errors import UserError, first_line
 from cpn.models.efficientnet_keys import is_efficientnet_pytorch, to_timm_keys
 from cpn.models.feature_body import ALL_LEVELS, IMAGENET_MEAN, IMAGENET_STD, FeatureBody
 from cpn.models.weights import is_batch_counter, read_weights
@@ -156,11 +156,7 @@ def _download(timm: ModuleType, name: str) -> dict[str, Tensor]:
         state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"the ImageNet weights of timm:{name} cannot be had ({_first_line(error)}); set "
+            f"the ImageNet weights of timm:{name} cannot be had ({first_line(error)}); set "
             "backbone.weights=/path/to/file to a copy of them, or backbone.weights=none"
         ) from error
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

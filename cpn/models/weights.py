@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cpn.errors import UserError
+from cpn.errors import UserError, first_line
 from cpn.torch_file import parse_torch_file
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
@@ -30,8 +30,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return dict(load_file(path))
         content = path.read_bytes()
     except (SafetensorError, RuntimeError, OSError, LookupError, ValueError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"{path}: cannot be read as weights ({reason})") from error
+        raise UserError(f"{path}: cannot be read as weights ({first_line(error)})") from error
     return _state_dict(parse_torch_file(content, source=path), path)
 
 

@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cpn.atomic import write_json
-from cpn.config.data_schema import DataConfig, SplitConfig
-from cpn.config.schema import CheckDataConfig
+from cpn.config.data_schema import CheckDataConfig, DataConfig, SplitConfig
 from cpn.data.inspection import (
     Finding,
     PhotoReport,
@@ -19,11 +18,12 @@ from cpn.data.inspection import (
     inspect_split,
     inspect_together,
 )
-from cpn.errors import UserError, os_error_text
+from cpn.errors import UserError
 from cpn.tasks.data_report import DataReport, SplitPart, show_report
 from cpn.tasks.datasets import annotation_path, flip_pairs, read_split
 
 NO_PHOTOS = PhotoReport([], {})
+MEND = "mend the file"
 
 
 def check_data(config: CheckDataConfig) -> bool:
@@ -56,7 +56,7 @@ def _check_split(data: DataConfig, name: str, console: Console) -> tuple[SplitPa
             needs_area=not training,
         )
     except (UserError, OSError) as error:
-        return SplitPart(split.annotations, {}, (), [_refusal(error)]), NO_PHOTOS
+        return SplitPart(split.annotations, {}, (), [Finding.of_error(error, MEND)]), NO_PHOTOS
     photos = _look_at_photos(
         data, split, report, console, unread=training and data.cache is not None
     )
@@ -103,14 +103,8 @@ def _refused_by_training(
     try:
         read_split(data, split, for_training=for_training)
     except (UserError, OSError) as error:
-        return [_refusal(error)]
+        return [Finding.of_error(error, MEND)]
     return []
-
-
-def _refusal(error: UserError | OSError) -> Finding:
-    text = os_error_text(error) if isinstance(error, OSError) else str(error)
-    what, _, advice = text.partition("; ")
-    return Finding("error", what, advice or "mend the file")
 
 
 def _limit(split: SplitConfig) -> dict[str, str]:

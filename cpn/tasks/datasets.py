@@ -1,7 +1,11 @@
 """From the data configuration to people and loaders."""
 
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from cpn.config.data_schema import AugmentConfig, DataConfig, InputConfig, SplitConfig
 from cpn.config.schema import TrainConfig
@@ -22,6 +26,7 @@ from cpn.data.loaders import (
     train_loader,
 )
 from cpn.data.pose_dataset import PoseDataset
+from cpn.data.repeated_boxes import suppress_repeated_boxes
 from cpn.data.skipped_photos import SkippedPhotos
 from cpn.data.transforms import PersonTransform
 from cpn.engine.distributed import DistributedContext
@@ -58,6 +63,12 @@ def read_split(
         for_training=for_training,
         standards=_standards(data, for_training=for_training),
     )
+
+
+def read_people_with_photos(data: DataConfig) -> PersonAnnotations:
+    """The training people, with their photos even where `data.cache` would stand for these."""
+    photos = data.model_copy(update={"cache": None})
+    return read_split(photos, photos.train, for_training=True)
 
 
 def annotation_path(split: SplitConfig) -> Path:
@@ -106,12 +117,12 @@ def check_keypoint_names(path: Path, skeleton: Skeleton) -> None:
 
 
 def with_boxes(people: PersonAnnotations, config: TrainConfig) -> PersonAnnotations:
-    """The people of data.val by the boxes that evaluation is asked to use."""
+    """The people of data.val by the boxes that evaluation is asked to use, repeated ones gone."""
     detections = config.detections
     if detections.file is None:
         return people
     names = people.skeleton.keypoint_names
-    return read_detections(
+    found = read_detections(
         Path(detections.file),
         people.path,
         Path(config.data.val.images),
@@ -121,6 +132,14 @@ def with_boxes(people: PersonAnnotations, config: TrainConfig) -> PersonAnnotati
         limit=config.data.val.limit,
         max_megapixels=config.data.max_megapixels,
     )
+    kept = suppress_repeated_boxes(
+        found.instances,
+        method=detections.nms,
+        threshold=detections.nms_threshold,
+        sigma=detections.nms_sigma,
+        floor=detections.nms_floor,
+    )
+    return replace(found, instances=kept)
 
 
 def skipped_photos(people: PersonAnnotations, config: TrainConfig) -> SkippedPhotos | None:
@@ -222,9 +241,14 @@ def evaluation_dataset(people: PersonAnnotations, input_config: InputConfig) -> 
 
 
 def evaluation_batches(
-    dataset: PoseDataset, context: DistributedContext, *, batch_size: int, workers: int
+    dataset: PoseDataset,
+    context: DistributedContext,
+    *,
+    batch_size: int,
+    workers: int,
+    done: npt.NDArray[np.int64] | None = None,
 ) -> PoseLoader:
-    """Every person exactly once over all ranks."""
+    """Every person exactly once over all ranks, without those whose ids are among `done`."""
     return eval_loader(
         dataset,
         batch_size=batch_size,
@@ -232,6 +256,7 @@ def evaluation_batches(
         world_size=context.world_size,
         num_workers=workers,
         pin_memory=context.device.type == "cuda",
+        done=done,
     )
 
 

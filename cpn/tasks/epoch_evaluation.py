@@ -76,7 +76,7 @@ class EpochEvaluation:
             people.batches,
             people.scorer,
             self.context,
-            stop_requested=lambda: bool(STOP),
+            stop_requested=STOP.is_made,
         )
         self.epoch = epoch
         return evaluation.metrics

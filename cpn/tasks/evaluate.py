@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +19,23 @@ from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.precision import Precision
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
-from cpn.evaluation import score_results_file, write_metrics, write_results
+from cpn.evaluation import (
+    COCO_METRICS,
+    GroundTruth,
+    KeypointResult,
+    category_skeleton,
+    read_ground_truth,
+    read_results,
+    write_results,
+)
+from cpn.evaluation.analysis import Analysis
+from cpn.evaluation.calibration import Rescaling
+from cpn.evaluation.coco_keypoints import match_keypoints
+from cpn.evaluation.results import parse_results
 from cpn.models.folding import folded
+from cpn.skeleton import Skeleton
+from cpn.tasks.datasets import evaluation_batches
+from cpn.tasks.evaluation_report import Background, photos_of, write_evaluation_report
 from cpn.tasks.pose_evaluation import (
     PoseEvaluation,
     PoseScorer,
@@ -27,6 +43,8 @@ from cpn.tasks.pose_evaluation import (
     evaluation_set,
     read_image_groups,
 )
+from cpn.tasks.prediction_parts import PredictionParts, evaluation_identity
+from cpn.tasks.score_calibration import calibrate
 
 Group = TypeVar("Group", bound=BaseModel)
 
@@ -35,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 def evaluate(config: EvaluateConfig) -> dict[str, float]:
     """Writes the metrics (and, from a checkpoint, the COCO results) and returns the metrics.
+
+    Those of detected boxes are among the metrics of rank 0 only.
 
     Raises:
         UserError: a file is missing or broken, or the model gave non-finite predictions.
@@ -45,13 +65,62 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
         return _evaluate_checkpoint(config, context)
 
 
-def _score_file(config: EvaluateConfig, results: Path) -> dict[str, float]:
+def _score_file(config: EvaluateConfig, path: Path) -> dict[str, float]:
     assert config.annotations is not None, "the schema asks for annotations"
-    metrics = score_results_file(results, Path(config.annotations), sigmas=config.sigmas)
-    out = Path(config.out) if config.out else results.with_name(f"{results.stem}_metrics.json")
-    write_metrics(metrics, out)
-    logger.info("%s\n%s\nwritten: %s", results, format_metrics(metrics), out)
+    truth = read_ground_truth(Path(config.annotations))
+    skeleton = category_skeleton(truth, config.sigmas)
+    results = read_results(
+        path,
+        image_ids=truth.image_ids,
+        category_id=truth.category_id,
+        num_keypoints=skeleton.num_keypoints,
+    )
+    engine = config.evaluation.engine
+    metrics = match_keypoints(truth, results, sigmas=skeleton.sigmas, engine=engine).metrics
+    out = Path(config.out) if config.out else path.with_name(f"{path.stem}_metrics.json")
+    logger.info("%s\n%s", path, format_metrics(metrics))
+    photos = photos_of(Path(config.annotations), Path(config.images)) if config.images else {}
+    background = Background(
+        title=path.stem,
+        box_source="unknown: the results do not say",
+        confidence=config.evaluation.confidence,
+        resamples=config.evaluation.resamples,
+        photos=photos,
+        facts={"results": str(path), "annotations": config.annotations},
+    )
+    figures, written = _analysed(config, (truth, results, skeleton), background, out)
+    write_json(out, plain_json({**metrics, **figures}))
+    logger.info("written: %s", ", ".join(map(str, [out, *written])))
     return metrics
+
+
+def _analysed(
+    config: EvaluateConfig,
+    scored: tuple[GroundTruth, Sequence[KeypointResult], Skeleton],
+    background: Background,
+    out: Path,
+) -> tuple[dict[str, Any], list[Path]]:
+    """The analysis for the metrics file, and the files of its report; nothing where not asked."""
+    if not config.evaluation.report:
+        return {}, []
+    truth, results, skeleton = scored
+    analysis = Analysis.of(
+        truth,
+        results,
+        skeleton,
+        resamples=config.evaluation.resamples,
+        confidence=config.evaluation.confidence,
+    )
+    if (interval := analysis.intervals.get("AP")) is not None:
+        logger.info(
+            "AP %.4f, %.0f %% interval %.4f to %.4f (bootstrap over images)",
+            interval.value,
+            100 * config.evaluation.confidence,
+            interval.low,
+            interval.high,
+        )
+    written = write_evaluation_report(analysis, background, out)
+    return {"analysis": analysis.to_dict()}, written
 
 
 def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) -> dict[str, float]:
@@ -65,16 +134,37 @@ def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) ->
         batch_size=config.batch_size,
         workers=config.workers,
     )
-    groups = _image_groups(config, people.scorer)
+    scorer = _with_rescaling(people.scorer, config.rescaling)
+    groups = _image_groups(config, scorer)
     model = folded(loaded.model, loaded.config.input.size_hw).to(context.device)
     model = model.to(memory_format=torch.channels_last)
     precision = Precision(config.precision, context.device)
     estimator = PoseEstimator.from_config(model, loaded.skeleton, asked, precision=precision)
+    parts = PredictionParts.open(
+        _out(config).with_name(f"{_out(config).stem}_parts"),
+        evaluation_identity(
+            Path(config.checkpoint),
+            asked,
+            people.dataset.instances,
+            precision=f"{config.precision} {context.device.type}",
+        ),
+        context,
+        batches=config.part_batches,
+    )
+    batches = evaluation_batches(
+        people.dataset,
+        context,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        done=parts.done,
+    )
     with named_loss_of_workers():
-        evaluation = evaluate_poses(estimator, people.batches, people.scorer, context)
-    if evaluation.on_main is not None:
-        _report(config, people.scorer, evaluation.on_main, groups)
-    return evaluation.metrics
+        evaluation = evaluate_poses(estimator, batches, scorer, context, parts=parts)
+    if evaluation.on_main is None:
+        return evaluation.metrics
+    metrics = _report(config, scorer, evaluation.on_main, groups)
+    parts.remove()
+    return metrics
 
 
 def _as_asked(trained: TrainConfig, config: EvaluateConfig) -> TrainConfig:
@@ -84,6 +174,7 @@ def _as_asked(trained: TrainConfig, config: EvaluateConfig) -> TrainConfig:
     postprocess = _overridden(trained.postprocess, config.postprocess.model_dump(exclude_none=True))
     changes = {"data": data, "decode": decode, "postprocess": postprocess}
     boxes = {"boxes": config.boxes, "detections": config.detections}
+    changes["evaluation"] = config.evaluation
     return trained.model_copy(update=changes | boxes)
 
 
@@ -107,6 +198,13 @@ def _overridden(trained: Group, changes: Mapping[str, object]) -> Group:
     return type(trained).model_validate(trained.model_dump() | dict(changes))
 
 
+def _with_rescaling(scorer: PoseScorer, file: str | None) -> PoseScorer:
+    if file is None:
+        return scorer
+    rescaling = Rescaling.load(Path(file), score=scorer.postprocess.score)
+    return replace(scorer, rescaling=rescaling)
+
+
 def _image_groups(config: EvaluateConfig, scorer: PoseScorer) -> dict[str, list[int]]:
     """Image ids by the value of the field `group_by`; nothing where none is asked for."""
     if config.group_by is None:
@@ -114,18 +212,22 @@ def _image_groups(config: EvaluateConfig, scorer: PoseScorer) -> dict[str, list[
     return read_image_groups(Path(scorer.truth.source).read_bytes(), config.group_by)
 
 
+def _out(config: EvaluateConfig) -> Path:
+    assert config.checkpoint is not None, "the schema asks for one source"
+    return Path(config.out) if config.out else Path(config.checkpoint).parent / "metrics.json"
+
+
 def _report(
     config: EvaluateConfig,
     scorer: PoseScorer,
     evaluation: PoseEvaluation,
     groups: Mapping[str, list[int]],
-) -> None:
-    assert config.checkpoint is not None, "the schema asks for one source"
-    out = Path(config.out) if config.out else Path(config.checkpoint).parent / "metrics.json"
+) -> dict[str, float]:
+    out = _out(config)
     results = out.with_name(f"{out.stem}_results.json")
     metrics = dict(evaluation.metrics)
     if scorer.detections is not None:
-        metrics["AP(H)"] = scorer.box_average_precision()
+        metrics |= scorer.box_metrics()
     logger.info("%s\n%s", scorer.describe(), format_metrics(metrics))
     document: dict[str, Any] = {**metrics, "boxes": scorer.box_source}
     if groups:
@@ -133,9 +235,37 @@ def _report(
         for name, numbers in sliced.items():
             logger.info("%s=%s\n%s", config.group_by, name, format_metrics(numbers))
         document |= {"group_by": config.group_by, "groups": sliced}
-    write_json(out, plain_json(document))
+    calibration = calibrate(scorer, evaluation.results)
+    document["calibration"] = calibration.report
+    if calibration.rescaling is not None and scorer.rescaling is None:
+        calibration.rescaling.save(out.with_name(f"{out.stem}_rescaling.json"))
+    background = Background(
+        title=Path(str(config.checkpoint)).resolve().parent.name,
+        box_source=scorer.box_source,
+        confidence=config.evaluation.confidence,
+        resamples=config.evaluation.resamples,
+        photos=photos_of(Path(scorer.truth.source), scorer.people.instances.image_folder),
+        facts=_facts(config, scorer),
+        extra={name: value for name, value in metrics.items() if name not in COCO_METRICS},
+        calibration=calibration.report,
+    )
+    scored = scorer.evaluated_truth(), parse_results(evaluation.results), scorer.people.skeleton
+    figures, written = _analysed(config, scored, background, out)
+    write_json(out, plain_json(document | figures))
     write_results(evaluation.results, results)
-    logger.info("written: %s, %s", out, results)
+    logger.info("written: %s", ", ".join(map(str, [out, results, *written])))
+    return metrics
+
+
+def _facts(config: EvaluateConfig, scorer: PoseScorer) -> dict[str, str]:
+    rule = scorer.postprocess
+    return {
+        "checkpoint": str(config.checkpoint),
+        "annotations": scorer.truth.source,
+        "score": rule.score,
+        "NMS": rule.nms if rule.nms == "none" else f"{rule.nms} at {rule.nms_threshold:g}",
+        "evaluator": config.evaluation.engine,
+    }
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

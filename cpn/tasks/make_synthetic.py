@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from cpn.config.schema import MakeSyntheticConfig
+from cpn.config.data_schema import MakeSyntheticConfig
 from cpn.data.synthetic import generate_dataset
 from cpn.errors import UserError
 

@@ -5,15 +5,13 @@
 
 import codecs
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
-import torch
 
 from cpn.config.schema import PostprocessConfig, TrainConfig
 from cpn.data.annotations import PersonAnnotations
@@ -21,7 +19,6 @@ from cpn.data.loaders import PoseLoader
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
 from cpn.engine.distributed import DistributedContext
-from cpn.engine.inference import evaluation_mode
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
 from cpn.evaluation import (
@@ -33,11 +30,19 @@ from cpn.evaluation import (
     read_ground_truth,
     to_coco_results,
 )
-from cpn.evaluation.pck import TORSO_DIAGONALS, pck
-from cpn.interruption import EvaluationStopped
-from cpn.postprocess import rescore, suppress
+from cpn.evaluation.calibration import Rescaling
+from cpn.evaluation.coco_api import Engine
+from cpn.evaluation.pck import TORSO, head_of, pck
+from cpn.postprocess import keep_scored, rescore, suppress
 from cpn.skeleton import Skeleton
 from cpn.tasks.datasets import evaluation_batches, evaluation_dataset, read_split, with_boxes
+from cpn.tasks.estimation import (
+    estimate_instances,
+    estimated_batches,
+    nobody,
+    stoppable_batches,
+)
+from cpn.tasks.prediction_parts import PredictionParts
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class PoseScorer:
         detections: the file that the boxes came from; None: they are the ground truth.
         postprocess: rescoring and OKS-NMS.
         limited: only `people` are ground truth, as if no other were annotated.
+        engine: who computes AP.
+        rescaling: applied to the scores of the results, which changes no AP; None: they stay.
     """
 
     truth: GroundTruth
@@ -73,6 +80,8 @@ class PoseScorer:
     detections: Path | None
     postprocess: PostprocessConfig
     limited: bool
+    engine: Engine = "pycocotools"
+    rescaling: Rescaling | None = None
 
     @classmethod
     def create(
@@ -83,11 +92,12 @@ class PoseScorer:
         detections: str | None,
         annotations: Path,
         limited: bool,
+        engine: Engine = "pycocotools",
     ) -> Self:
         """Reads the ground truth once, for any number of evaluations."""
         boxes = None if detections is None else Path(detections)
         truth = read_ground_truth(annotations, category_id=people.category_id)
-        return cls(truth, people, boxes, postprocess, limited)
+        return cls(truth, people, boxes, postprocess, limited, engine)
 
     @property
     def box_source(self) -> str:
@@ -95,12 +105,12 @@ class PoseScorer:
         return "ground truth" if self.detections is None else str(self.detections)
 
     def score(self, predictions: PosePredictions) -> PoseEvaluation:
-        """The ten COCO numbers; with ground-truth boxes PCK@0.2 of the torso too."""
+        """The ten COCO numbers; with ground-truth boxes PCK too, see `_pck`."""
         predictions.check_finite()
         results = self._results(predictions)
         metrics = self._average_precision(results, None)
         if self.detections is None:
-            metrics["PCK"] = self._pck(predictions, np.arange(len(predictions)))
+            metrics |= self._pck(predictions, np.arange(len(predictions)))
         return PoseEvaluation(metrics, results, predictions)
 
     def score_images(
@@ -111,7 +121,7 @@ class PoseScorer:
         metrics = self._average_precision(evaluation.results, chosen)
         if self.detections is None:
             rows = np.flatnonzero(np.isin(evaluation.predictions.image_ids, list(chosen)))
-            metrics["PCK"] = self._pck(evaluation.predictions, rows)
+            metrics |= self._pck(evaluation.predictions, rows)
         return metrics
 
     def describe(self) -> str:
@@ -119,8 +129,15 @@ class PoseScorer:
         where = f"{len(self.people.instances)} people of {self.truth.source}"
         return f"{where}; boxes: {self.box_source}; score: {self.postprocess.score}"
 
-    def box_average_precision(self) -> float:
-        """AP(H) of the person boxes that are cropped, those that were dropped left out."""
+    def evaluated_truth(self) -> GroundTruth:
+        """The ground truth that the predictions are scored against."""
+        return self.truth.restrict(annotation_ids=self._evaluated_ids())
+
+    def box_metrics(self) -> dict[str, float]:
+        """AP(H), AP50(H) and AR(H) of the person boxes that are cropped.
+
+        AR(H) is COCO's AR at 100 boxes per photo: no pose can be found where no box is.
+        """
         instances = self.people.instances
         boxes = zip(
             instances.image_ids.tolist(),
@@ -133,7 +150,8 @@ class PoseScorer:
             {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
             for image_id, box, score in boxes
         ]
-        return evaluate_boxes(self.truth, records)["AP"]
+        found = evaluate_boxes(self.truth, records)
+        return {"AP(H)": found["AP"], "AP50(H)": found["AP50"], "AR(H)": found["AR100"]}
 
     def _results(self, predictions: PosePredictions) -> list[dict[str, Any]]:
         rule = self.postprocess
@@ -145,29 +163,43 @@ class PoseScorer:
             threshold=rule.nms_threshold,
             sigmas=self.people.skeleton.sigmas,
         )
+        kept, kept_scores = keep_scored(kept, kept_scores)
+        if self.rescaling is not None:
+            kept_scores = self.rescaling(kept_scores)
         return to_coco_results(kept, kept_scores, category_id=self.people.category_id)
 
     def _average_precision(
         self, results: list[dict[str, Any]], image_ids: set[int] | None
     ) -> dict[str, float]:
-        ids = self.people.instances.annotation_ids.tolist() if self.limited else None
         return evaluate_keypoints(
             self.truth,
             results,
             sigmas=self.people.skeleton.sigmas,
             image_ids=image_ids,
-            annotation_ids=ids,
+            annotation_ids=self._evaluated_ids(),
+            engine=self.engine,
         )
 
-    def _pck(self, predictions: PosePredictions, rows: np.ndarray[Any, Any]) -> float:
-        """PCK of some rows; NaN for a skeleton without shoulders and hips: it has no torso."""
-        if not has_torso(self.people.skeleton):
-            return float("nan")
-        instances = self.people.instances
+    def _evaluated_ids(self) -> list[int] | None:
+        return self.people.instances.annotation_ids.tolist() if self.limited else None
+
+    def _pck(self, predictions: PosePredictions, rows: np.ndarray[Any, Any]) -> dict[str, float]:
+        """PCK@0.2 of the torso and its AUC, and PCKh@0.5 where the skeleton marks the head.
+
+        NaN for a skeleton without shoulders and hips: it has no torso.
+        """
+        instances, skeleton = self.people.instances, self.people.skeleton
         order = np.argsort(instances.annotation_ids)
         found = order[np.searchsorted(instances.annotation_ids[order], predictions.instance_ids)]
-        truths = instances.keypoints[found[rows]]
-        return pck(predictions.keypoints[rows], truths, skeleton=self.people.skeleton).value
+        pair = predictions.keypoints[rows], instances.keypoints[found[rows]]
+        metrics = {"PCK": float("nan"), "PCK-AUC": float("nan")}
+        if TORSO.fits(skeleton):
+            torso = pck(*pair, skeleton=skeleton)
+            metrics = {"PCK": torso.value, "PCK-AUC": torso.area}
+        if (yardstick := head_of(skeleton)) is not None:
+            head = pck(*pair, skeleton=skeleton, fraction=0.5, yardstick=yardstick)
+            metrics |= {"PCKh": head.value, "PCKh-AUC": head.area}
+        return metrics
 
 
 @dataclass(frozen=True)
@@ -214,15 +246,11 @@ def evaluation_set(
         detections=config.detections.file,
         annotations=known.path,
         limited=split.limit is not None,
+        engine=config.evaluation.engine,
     )
     dataset = evaluation_dataset(people, config.input)
     batches = evaluation_batches(dataset, context, batch_size=batch_size, workers=workers)
     return EvaluationSet(dataset, batches, scorer)
-
-
-def has_torso(skeleton: Skeleton) -> bool:
-    """Whether it has the shoulders and hips that PCK measures by."""
-    return {name for pair in TORSO_DIAGONALS for name in pair} <= set(skeleton.keypoint_names)
 
 
 def evaluate_poses(
@@ -232,20 +260,28 @@ def evaluate_poses(
     context: DistributedContext,
     *,
     stop_requested: Callable[[], bool] = bool,
+    parts: PredictionParts | None = None,
 ) -> RankEvaluation:
     """Estimates every instance once over all ranks; rank 0 scores, all ranks get the metrics.
+
+    With `parts` predictions go through these, and `batches` need only have who is in none of them.
 
     Raises:
         EvaluationStopped: `stop_requested` on some rank; on all ranks.
         UserError: the predictions cannot be scored.
     """
     stoppable = stoppable_batches(batches, context, stop_requested)
-    parts = context.all_gather_object(estimate_instances(estimator, stoppable))
+    if parts is None:
+        estimated = context.all_gather_object(estimate_instances(estimator, stoppable))
+    else:
+        parts.write(estimated_batches(estimator, stoppable))
+        context.barrier()
+        estimated = [nobody(estimator), *(parts.read() if context.is_main else [])]
     evaluation: PoseEvaluation | None = None
     problem: str | None = None
     if context.is_main:
         try:
-            predictions = PosePredictions.concatenate(parts)
+            predictions = PosePredictions.concatenate(estimated)
             expected = scorer.people.instances.annotation_ids.tolist()
             check_complete(predictions.instance_ids.tolist(), expected)
             evaluation = scorer.score(predictions)
@@ -256,48 +292,6 @@ def evaluate_poses(
     if metrics is None:
         raise UserError(problem or "rank 0 gave no evaluation")
     return RankEvaluation(metrics, evaluation)
-
-
-def stoppable_batches(
-    batches: Collection[PoseBatch] | PoseLoader,
-    context: DistributedContext,
-    stop_requested: Callable[[], bool],
-) -> Iterator[PoseBatch]:
-    """The batches, until any rank is asked to stop; ranks with fewer vote along to the end.
-
-    Raises:
-        EvaluationStopped: after the same number of batches on all ranks.
-    """
-    for batch, _ in zip_longest(batches, range(max(context.all_gather_object(len(batches))))):
-        if bool(context.any(torch.tensor([stop_requested()]))):
-            raise EvaluationStopped
-        if batch is not None:
-            yield batch
-
-
-def estimate_instances(estimator: PoseEstimator, batches: Iterable[PoseBatch]) -> PosePredictions:
-    """This rank's instances, in the order of the loader."""
-
-    def estimate(batch: PoseBatch) -> PosePredictions:
-        poses = estimator(batch.crops, batch.image_to_crop)
-        return PosePredictions(
-            image_ids=batch.image_ids.cpu().numpy(),
-            instance_ids=batch.instance_ids.cpu().numpy(),
-            keypoints=poses.points_image,
-            keypoint_scores=poses.rescoring_scores,
-            box_scores=batch.box_scores.cpu().numpy(),
-            areas=batch.box_areas.cpu().numpy(),
-        )
-
-    device = estimator.model.pixel_mean.device
-    k = estimator.skeleton.num_keypoints
-    nobody = PosePredictions(
-        *(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, k, 2)), np.zeros((0, k))),
-        *(np.zeros(0), np.zeros(0)),
-    )
-    with evaluation_mode(estimator.model):
-        parts = [estimate(batch.to(device, non_blocking=True)) for batch in batches]
-    return PosePredictions.concatenate([nobody, *parts])
 
 
 def images_by_field(annotations: Mapping[str, Any], field: str) -> dict[str, list[int]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from cpn.config.schema import PrepareDataConfig
 from cpn.data.crop_cache import CacheSettings, CacheSummary, is_remote, write_cache
 from cpn.errors import UserError
-from cpn.tasks.datasets import crop_rule, read_split, training_transform
+from cpn.tasks.datasets import crop_rule, read_people_with_photos, training_transform
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +22,7 @@ def prepare_data(config: PrepareDataConfig) -> CacheSummary:
             f"out={config.out}: write the cache to a folder and copy that to the store, the index "
             "last"
         )
-    photos = config.data.model_copy(update={"cache": None})
-    people = read_split(photos, photos.train, for_training=True)
+    people = read_people_with_photos(config.data)
     settings = CacheSettings(
         encoding=config.encoding,
         jpeg_quality=config.jpeg_quality,

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from cpn.atomic import write_json
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.training_state import Progress
-from cpn.errors import UserError, os_error_text
+from cpn.errors import UserError, first_line, os_error_text
 from cpn.interruption import Interrupted
 from cpn.tasks.run_directory import RunDirectory, decided_by_main
 
@@ -63,7 +63,7 @@ class RunStatus:
             self._try_to_write("preempted", str(interrupted))
             raise
         except BaseException as error:
-            self._try_to_write("failed", f"{type(error).__name__}: {error}".partition("\n")[0])
+            self._try_to_write("failed", f"{type(error).__name__}: {first_line(error)}")
             raise
         self.write("done")
 

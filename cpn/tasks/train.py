@@ -133,7 +133,7 @@ def _build_trainer(
         evaluate=evaluation,
         save_model=partial(_save_model, config, directory, people),
         on_epoch_end=PictureLogger(evaluation, tracker, context.is_main),
-        stop_requested=lambda: bool(STOP),
+        stop_requested=STOP.is_made,
     )
     optimizer = optimizer_for(model, config.optimizer)
     per_epoch = steps_per_epoch(loader, config.engine.accumulate)

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
+import cpn.config.data_schema
 import cpn.config.schema
 from cpn.config.allowed import all_paths, descend, dotted, keys_of
 from cpn.config.guard import refuse_hostile_yaml
@@ -31,6 +32,7 @@ def _primary_names() -> list[str]:
 @cache
 def _schemas() -> dict[str, type[BaseModel]]:
     """Read which schema each script gives its primary config: `@script("train", TrainConfig)`."""
+    known = {**vars(cpn.config.data_schema), **vars(cpn.config.schema)}
     found = {}
     for file in (ROOT / "scripts").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -38,7 +40,7 @@ def _schemas() -> dict[str, type[BaseModel]]:
                 case ast.Call(
                     func=ast.Name(id="script"), args=[ast.Constant(value=name), ast.Name(id=schema)]
                 ):
-                    found[str(name)] = getattr(cpn.config.schema, schema)
+                    found[str(name)] = known[schema]
     return found
 
 

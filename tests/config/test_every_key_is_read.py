@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict
 
+import cpn.config.data_schema
 import cpn.config.schema
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,8 @@ def _primary_schemas() -> list[type[BaseModel]]:
     """List the schemas that no other schema contains: one per script."""
     classes = [
         value
-        for value in vars(cpn.config.schema).values()
+        for module in (cpn.config.schema, cpn.config.data_schema)
+        for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, BaseModel) and value.model_fields
     ]
     inside = {below for schema in classes for below in _models_in(schema) if below is not schema}

@@ -16,6 +16,7 @@ def persons(tiny_coco: TinyCoco) -> PersonInstances:
 def test_is_a_sequence(persons: PersonInstances) -> None:
     assert len(persons) == 6
     assert [person.annotation_id for person in persons] == [1, 2, 3, 4, 5, 6]
+    assert [person.index for person in persons] == [0, 1, 2, 3, 4, 5]
     assert persons[-1].annotation_id == 6
     with pytest.raises(IndexError):
         persons[6]
@@ -25,6 +26,7 @@ def test_slices_and_selections_keep_every_column(persons: PersonInstances) -> No
     assert persons[1:3].annotation_ids.tolist() == [2, 3]
     chosen = persons.take([4, 0])
     assert [person.image_path.name for person in chosen] == ["004.png", "001.png"]
+    assert [person.index for person in chosen] == [0, 1]
     np.testing.assert_array_equal(chosen[0].keypoints, persons[4].keypoints)
     assert len(persons.take([])) == 0
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 import torch
+import torch._dynamo  # by the first optimizer, in a second: processes forked from here have it
 from torch import Tensor, nn
 
 from cpn.engine.distributed import DistributedContext

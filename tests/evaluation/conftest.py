@@ -10,6 +10,7 @@ from cpn.skeleton import COCO_17
 
 Document = dict[str, Any]
 Results = list[dict[str, Any]]
+Perfect = Callable[[Document], Results]
 
 
 def person(annotation_id: int, image_id: int, corner: tuple[float, float], **changes: Any) -> Any:

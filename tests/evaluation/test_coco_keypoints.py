@@ -18,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 from cpn.errors import UserError
 from cpn.evaluation import (
     COCO_METRICS,
-    category_sigmas,
+    category_skeleton,
     evaluate_keypoints,
     read_ground_truth,
     score_results_file,
@@ -265,8 +265,8 @@ def custom(document: Document, k: int, names: list[str] | None) -> Document:
 def test_unknown_keypoint_names_need_sigmas(document: Document) -> None:
     truth = read_ground_truth(custom(document, 2, ["left_tip", "tail"]))
     with pytest.raises(UserError, match=r"set sigmas=.*data\.sigmas in train.py\) to 2 numbers"):
-        category_sigmas(truth)
-    assert category_sigmas(truth, [0.1, 0.2]) == (0.1, 0.2)
+        category_skeleton(truth)
+    assert category_skeleton(truth, [0.1, 0.2]).sigmas == (0.1, 0.2)
 
 
 def test_unnamed_keypoints_are_coco_s_if_there_are_17(
@@ -274,15 +274,15 @@ def test_unnamed_keypoints_are_coco_s_if_there_are_17(
 ) -> None:
     truth = read_ground_truth(custom(document, 17, None))
     with caplog.at_level(logging.WARNING):
-        assert category_sigmas(truth) == COCO_17.sigmas
+        assert category_skeleton(truth) == COCO_17
     assert "category 1 names no keypoints; its persons have 17, taken for COCO's" in caplog.text
 
 
 def test_other_unnamed_keypoints_need_sigmas(document: Document) -> None:
     truth = read_ground_truth(custom(document, 14, None))
     with pytest.raises(UserError, match=r"names no keypoints .*\[14\] keypoints; set sigmas="):
-        category_sigmas(truth)
-    assert category_sigmas(truth, [0.1] * 14) == (0.1,) * 14
+        category_skeleton(truth)
+    assert category_skeleton(truth, [0.1] * 14).sigmas == (0.1,) * 14
 
 
 def test_a_custom_skeleton_is_scored_from_files(document: Document, tmp_path: Path) -> None:
@@ -332,5 +332,5 @@ def test_any_value_anywhere_is_scored_or_refused(
     whole[part][min(index, len(whole[part]) - 1)][name] = value
     with contextlib.suppress(UserError):
         truth = read_ground_truth(document)
-        metrics = evaluate_keypoints(truth, results, sigmas=category_sigmas(truth))
+        metrics = evaluate_keypoints(truth, results, sigmas=category_skeleton(truth).sigmas)
         assert all(math.isnan(number) or 0 <= number <= 1 for number in metrics.values())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cpn.errors import UserError
-from cpn.evaluation.pck import pck
+from cpn.evaluation.pck import AREA_FRACTIONS, head_of, pck
 from cpn.skeleton import COCO_17, Skeleton
 
 TORSO = Skeleton(
@@ -63,6 +63,30 @@ def test_nobody_is_nan() -> None:
     result = pck(np.zeros((0, 17, 2)), np.zeros((0, 17, 3)), skeleton=COCO_17)
     assert math.isnan(result.value)
     assert result.num_persons == 0
+
+
+def test_the_area_is_the_mean_over_fractions() -> None:
+    truths = person((2, 2, 2, 2, 2))[None]
+    points = truths[..., :2].copy()
+    points[0, 0, 0] += 0.255 * 50  # correct from .26 on: 25 of the 51 fractions
+    points[0, 1, 0] += 1000.0  # at none
+    result = pck(points, truths, skeleton=TORSO)
+    assert len(AREA_FRACTIONS) == 51
+    assert result.area == pytest.approx((3 + 25 / 51) / 5)
+
+
+def test_pck_of_the_head() -> None:
+    mpii = Skeleton(("head_top", "upper_neck", "wrist"), (), (), (0.1,) * 3)
+    truths = np.array([[[0.0, 0.0, 2], [0.0, 40.0, 2], [100.0, 100.0, 2]]])
+    points = truths[..., :2].copy()
+    head = head_of(mpii)
+    assert head is not None
+    points[0, 2, 0] += 19.9
+    assert pck(points, truths, skeleton=mpii, fraction=0.5, yardstick=head).value == 1.0
+    points[0, 2, 0] += 0.2
+    found = pck(points, truths, skeleton=mpii, fraction=0.5, yardstick=head)
+    assert found.value == pytest.approx(2 / 3)
+    assert head_of(COCO_17) is None
 
 
 def test_non_finite_predictions_are_refused() -> None:

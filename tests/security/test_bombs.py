@@ -1,6 +1,8 @@
 """S4: a small file that would become a large one is refused at once, before it is unpacked."""
 
+import copy
 import io
+import json
 import resource
 import struct
 import time
@@ -8,18 +10,25 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from safetensors.torch import save as save_tensors
 
+from cpn.build import load_model_with_metadata
+from cpn.config.load import validate
+from cpn.config.schema import TrainConfig
 from cpn.engine.model_file import load_model_file
 from cpn.engine.state_store import StateStore
 from cpn.errors import UserError
 from cpn.models.weights import read_weights
+from cpn.skeleton import COCO_17
 from tests.security.payloads import legacy
 from tests.security.test_hostile_pickles import vouch
 
+ROOT = Path(__file__).parents[2]
 GIBIBYTE = 1 << 30
 UNPACKED = 2 * GIBIBYTE - (1 << 20)  # what fits into a plain zip header
 BLOCK = 1 << 24
@@ -180,6 +189,57 @@ def test_metadata_that_is_no_json_or_too_deep(tmp_path: Path) -> None:
         metadata = {"format": "cpn-model", "format_version": "1", "config": text}
         path.write_bytes(save_tensors({"a": torch.zeros(1)}, metadata))
         assert "model.safetensors has a damaged header" in _refused(lambda: load_model_file(path))
+
+
+def _model_file(path: Path, config: dict[str, Any]) -> Path:
+    """A few kilobytes: all that is described, and a single weight."""
+    known = {"format": "cpn-model", "format_version": "1", "metrics": "{}"}
+    header = {"config": json.dumps(config), "skeleton": json.dumps(COCO_17.to_dict())}
+    path.write_bytes(save_tensors({"a": torch.zeros(1)}, known | header))
+    return path
+
+
+@pytest.fixture(scope="module")
+def ordinary() -> dict[str, Any]:
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        composed = compose("train", overrides=["data=custom", "backbone.weights=none"])
+        for key in ("train", "val"):
+            composed.data[key].annotations = composed.data[key].images = "x"
+    return validate(composed, TrainConfig).model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "allowed"),
+    [
+        ("pyramid", "channels", 10**9, "an integer >= 1 and <= 4096"),
+        ("refine.bottlenecks", "p2", 10**9, "an integer >= 0 and <= 16"),
+        ("decode", "blur_kernel", 10**9 + 1, "an integer >= 0 and <= 1023"),
+    ],
+)
+def test_a_model_file_that_describes_no_network(
+    ordinary: dict[str, Any], tmp_path: Path, group: str, key: str, value: int, allowed: str
+) -> None:
+    config = copy.deepcopy(ordinary)
+    place = config if group == "decode" else config["model"]
+    for name in group.split("."):
+        place = place[name]
+    place[key] = value
+    path = _model_file(tmp_path / "model.safetensors", config)
+    message = _refused(lambda: load_model_with_metadata(path))
+    assert f"{group}.{key}: got {value}, allowed: {allowed}" in message
+    assert "\n" not in message
+
+
+def test_a_model_file_that_describes_20_gigabytes_of_weights(
+    ordinary: dict[str, Any], tmp_path: Path
+) -> None:
+    """Everything is within its range, but they are not there."""
+    config = copy.deepcopy(ordinary)
+    config["model"]["pyramid"]["channels"] = 4096
+    config["model"]["refine"]["bottlenecks"] = {f"p{level}": 16 for level in range(2, 8)}
+    path = _model_file(tmp_path / "model.safetensors", config)
+    message = _refused(lambda: load_model_with_metadata(path))
+    assert "model.safetensors do not fit the model; missing: pixel_mean, " in message
 
 
 def test_an_ordinary_file_is_no_bomb(tmp_path: Path) -> None:

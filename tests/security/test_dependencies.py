@@ -10,8 +10,9 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 
 # By advisory: CVE-2025-32434, CVE-2026-24747, CVE-2026-4538 (torch); CVE-2026-68508,
 # CVE-2026-106439, CVE-2026-106441 (hydra); the heap overflow of run-lengths (pycocotools);
-# polyglot files (safetensors); CVE-2026-40192, CVE-2026-55798 (Pillow); CVE-2026-27489, -34446 and
-# -34447 (onnx, which is not used yet); a server that all could reach (tensorboard).
+# polyglot files (safetensors); CVE-2025-27516 (jinja2); CVE-2026-40192, CVE-2026-55798 (Pillow);
+# CVE-2026-27489, -34446 and -34447 (onnx, which is not used yet); a server that all could reach
+# (tensorboard).
 FLOORS = {
     "torch": (2, 11),
     "hydra-core": (1, 3, 8),
@@ -20,9 +21,13 @@ FLOORS = {
     "pyyaml": (5, 4),
     "pillow": (12, 3),
     "onnx": (1, 21),
+    "jinja2": (3, 1, 6),
     "tensorboard": (2, 0),
 }
-NEEDED = ("torch", "hydra-core", "pycocotools", "safetensors", "pyyaml", "pillow", "tensorboard")
+NEEDED = (
+    *("torch", "hydra-core", "pycocotools", "safetensors", "pyyaml", "jinja2", "pillow"),
+    "tensorboard",
+)
 
 
 def declared(project: dict[str, object]) -> dict[str, list[tuple[int, ...]]]:

@@ -68,7 +68,7 @@ def train_rank(meeting: Path, overrides: Sequence[str], ids: Path) -> None:
 def train_rank_to_nan(meeting: Path, overrides: Sequence[str]) -> None:
     """One of two ranks; in the second epoch's evaluation rank 1 finds a joint at NaN."""
     meet_in_files(meeting)
-    estimate = pose_evaluation.estimate_instances
+    estimate = pose_evaluation.estimate_instances  # type: ignore[attr-defined]
 
     def diverged(*arguments: Any) -> PosePredictions:
         found = estimate(*arguments)
@@ -76,7 +76,7 @@ def train_rank_to_nan(meeting: Path, overrides: Sequence[str]) -> None:
             found.keypoints[0, 0, 0] = np.nan
         return found
 
-    pose_evaluation.estimate_instances = diverged  # type: ignore[assignment]
+    pose_evaluation.estimate_instances = diverged  # type: ignore[attr-defined, assignment]
     train_program(overrides)
 
 

@@ -14,6 +14,7 @@ from cpn.config.schema import (
     DecodeOverrides,
     DetectionsConfig,
     EvaluateConfig,
+    FinalEvaluationConfig,
     PostprocessOverrides,
     TrainConfig,
 )
@@ -33,12 +34,16 @@ def evaluate_config(**changes: Any) -> EvaluateConfig:
     """The defaults of configs/evaluate.yaml."""
     values: dict[str, Any] = {
         **dict.fromkeys(("checkpoint", "results", "annotations", "images", "limit")),
-        **dict.fromkeys(("out", "group_by", "sigmas")),
+        **dict.fromkeys(("out", "group_by", "sigmas", "rescaling")),
+        "evaluation": FinalEvaluationConfig(
+            engine="hotcoco", resamples=20, confidence=0.95, report=False
+        ),
         "decode": DecodeOverrides(),
         "postprocess": PostprocessOverrides(),
         "boxes": "ground_truth",
         "detections": DetectionsConfig(file=None, score_threshold=0.0),
         "batch_size": 4,
+        "part_batches": 1,
         "workers": 0,
         "device": "cpu",
         "precision": "fp32",
@@ -110,6 +115,40 @@ def test_the_detector_is_scored_by_the_boxes_that_are_used(
     evaluate(evaluate_config(checkpoint=str(checkpoint), boxes="detections", detections=used))
     written = json.loads((checkpoint.parent / "metrics.json").read_text())
     assert written["AP(H)"] == pytest.approx(0.5, abs=0.01)
+    assert written["AP50(H)"] == pytest.approx(0.5, abs=0.01)
+    assert written["AR(H)"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "count", "precision"),
+    [
+        ({}, 12, 1.0),
+        ({"nms": "hard"}, 6, 1.0),
+        ({"nms": "hard", "nms_threshold": 0.99}, 12, 1.0),
+        ({"nms": "soft_linear"}, 12, 1.0),
+        ({"nms": "soft_linear", "nms_threshold": 0.99}, 12, 1.0),
+        ({"nms": "soft", "nms_floor": 0.2}, 6, 1.0),
+        ({"nms": "soft", "nms_floor": 0.2, "nms_sigma": 100.0}, 12, 1.0),
+    ],
+)
+def test_repeated_boxes_are_cropped_once(
+    checkpoint: Path, tmp_path: Path, tiny_coco: Any, options: Any, count: int, precision: float
+) -> None:
+    detections = []
+    for person in tiny_coco.read()["annotations"]:
+        x, y, width, height = person["bbox"]
+        for shift, score in ((0.0, 0.9), (1.0, 0.8)):  # IoU 25/27
+            box = [x + shift, y, width, height]
+            detections.append(
+                {"image_id": person["image_id"], "category_id": 1, "bbox": box, "score": score}
+            )
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps(detections))
+    used = DetectionsConfig(file=str(boxes), score_threshold=0.0, **options)
+    changes = {"boxes": "detections", "postprocess": PostprocessOverrides(nms="none")}
+    assert num_results(checkpoint, **changes, detections=used) == count
+    written = json.loads((checkpoint.parent / "metrics.json").read_text())
+    assert written["AP(H)"] == pytest.approx(precision)
 
 
 def num_results(checkpoint: Path, **changes: Any) -> int:
@@ -164,8 +203,9 @@ def test_other_keypoints_than_the_models_are_refused(
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"group_by": "source", "limit": 2, "images": "x"}, "images, limit, group_by"),
+        ({"group_by": "source", "limit": 2}, "limit, group_by"),
         ({"decode": DecodeOverrides(flip_test=False)}, "decode.flip_test"),
+        ({"rescaling": "x"}, "rescaling"),
         ({"postprocess": PostprocessOverrides(nms="oks")}, "postprocess.nms"),
         (
             {
@@ -207,7 +247,9 @@ def test_what_is_not_overridden_is_as_trained(
 ) -> None:
     seen = []
 
-    def watch(estimator: PoseEstimator, _: Any, scorer: PoseScorer, *rest: Any) -> RankEvaluation:
+    def watch(
+        estimator: PoseEstimator, _: Any, scorer: PoseScorer, *rest: Any, **options: Any
+    ) -> RankEvaluation:
         seen.append((estimator.decode, scorer.postprocess))
         return RankEvaluation({}, None)
 
@@ -247,10 +289,26 @@ def test_numbers_by_an_image_field(
     assert written["boxes"] == "ground truth"
     assert written["group_by"] == "source"
     assert list(written["groups"]) == ["even", "odd"]
-    assert set(written["groups"]["even"]) == {*COCO_METRICS, "PCK"}
+    assert set(written["groups"]["even"]) == {*COCO_METRICS, "PCK", "PCK-AUC"}
     monkeypatch.setattr("cpn.tasks.evaluate.evaluate_poses", None)  # it must not come to that
     with pytest.raises(UserError, match="group_by=colour: the images have no such field"):
         evaluate(evaluate_config(checkpoint=str(checkpoint), group_by="colour"))
+
+
+def test_scores_are_rescaled_to_the_oks_to_be_expected(checkpoint: Path, tmp_path: Path) -> None:
+    before = evaluate(evaluate_config(checkpoint=str(checkpoint)))
+    file = checkpoint.parent / "metrics_rescaling.json"
+    written = json.loads((checkpoint.parent / "metrics.json").read_text())["calibration"]
+    assert written["poses"] > 0
+    out = tmp_path / "rescaled.json"
+    config = evaluate_config(checkpoint=str(checkpoint), rescaling=str(file), out=str(out))
+    assert evaluate(config) == pytest.approx(before, nan_ok=True, abs=1e-12)
+    after = json.loads(out.read_text())["calibration"]
+    assert after["expected_calibration_error"] < min(0.005, written["expected_calibration_error"])
+    assert not out.with_name("rescaled_rescaling.json").exists()
+    other = {"postprocess": PostprocessOverrides(score="box")}
+    with pytest.raises(UserError, match=r"fitted to postprocess\.score=box_keypoint, not to box"):
+        evaluate(evaluate_config(checkpoint=str(checkpoint), rescaling=str(file), **other))
 
 
 def test_golden_results_file(tmp_path: Path) -> None:

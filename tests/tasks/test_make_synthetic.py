@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cpn.config.schema import MakeSyntheticConfig
+from cpn.config.data_schema import MakeSyntheticConfig
 from cpn.errors import UserError
 from cpn.tasks.make_synthetic import make_synthetic
 

@@ -35,7 +35,7 @@ def test_a_run_leaves_its_files(tiny_config: MakeConfig, tmp_path: Path) -> None
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
     assert [line["epoch"] for line in lines if line["kind"] == "eval"] == [0, 1]
-    assert set(metrics) == {*COCO_METRICS, "PCK"}
+    assert set(metrics) == {*COCO_METRICS, "PCK", "PCK-AUC"}
     loaded = load_model_with_metadata(run / "model.safetensors")
     assert loaded.config == config
     assert loaded.metrics["PCK"] == pytest.approx(metrics["PCK"])

@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 import xxhash
 
 from cpn.data.crop_cache.index import INDEX_NAME, CacheIndex, Rule, Shard, photo_numbers
@@ -21,6 +20,7 @@ from cpn.data.crop_cache.storage import (
     is_remote,
     read_index_file,
 )
+from cpn.data.jpeg import decode_rgbx
 from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.data.transforms import PersonCrop
 from cpn.errors import UserError, count_records
@@ -51,16 +51,11 @@ class CropCache:
         """(N,) the shard that holds each person."""
         return self.index.shard[self.rows]
 
-    def read(
-        self,
-        person: int,
-        instance: PersonInstance,  # noqa: ARG002
-    ) -> tuple[npt.NDArray[np.uint8], Placement]:
+    def read(self, instance: PersonInstance) -> tuple[npt.NDArray[np.uint8], Placement]:
         """A person's part of its photo.
 
         Args:
-            person: its position among the cache's.
-            instance: the same person.
+            instance: one of the persons that the cache was opened for, told by its `index`.
 
         Returns:
             (h, w, 4) uint8, see `cpn.data.image_files.read_person_image`, and where it lies.
@@ -68,14 +63,14 @@ class CropCache:
         Raises:
             UserError: the piece cannot be read, or is not what was written.
         """
-        row = int(self.rows[person])
+        row = int(self.rows[instance.index])
         content = self._content(row)
         x0, y0, x1, y1 = self.index.corners[row].tolist()
         placement = Placement(x0, y0, int(self.index.halvings[row]))
-        if self.index.encoding == "jpeg":
-            return np.asarray(simplejpeg.decode_jpeg(content, colorspace="RGBX")), placement
         side = 2**placement.halvings
         height, width = (y1 - y0) // side, (x1 - x0) // side
+        if self.index.encoding == "jpeg":
+            return decode_rgbx(content, (height, width)), placement
         pixels = np.frombuffer(content, dtype=np.uint8)[-height * width * 3 :]
         rgba = cv2.cvtColor(pixels.reshape(height, width, 3), cv2.COLOR_RGB2RGBA)
         return np.asarray(rgba, dtype=np.uint8), placement
@@ -134,8 +129,15 @@ def open_cache(
             f"{_difference(index.rule, rule)}; {ANOTHER}"
         )
     if is_remote(address):
-        name, people = xxhash.xxh3_64_hexdigest(content), len(index.shard)
-        shards = RemoteShards(address, index.shards, copies, people=people, name=name)
+        people = len(index.shard)
+        shards = RemoteShards(
+            address,
+            index.shards,
+            copies,
+            people=people,
+            name=xxhash.xxh3_64_hexdigest(address.rstrip("/").encode()),
+            version=xxhash.xxh3_64_hexdigest(content),
+        )
         logger.info("%s: %d pieces in %d shards", address, people, len(index.shards))
         return CropCache(index, rows, shards)
     _check_files(Path(address), index)

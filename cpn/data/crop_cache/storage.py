@@ -19,7 +19,7 @@ from cpn.data.crop_cache.index import INDEX_NAME, Shard
 from cpn.errors import UserError, os_error_text
 
 GIBIBYTE = 1 << 30
-UNFINISHED = ".part"
+FINISHED, UNFINISHED = ".tar", ".part"
 SECONDS_BETWEEN_LOOKS = 0.05
 TRIES = 3
 SECONDS_BETWEEN_TRIES = 2.0
@@ -31,7 +31,7 @@ class LocalCopies(NamedTuple):
 
     Attributes:
         folder: for the copies of any number of caches.
-        limit_gib: what those of one cache may occupy.
+        limit_gib: what those of one cache, with its earlier versions, may occupy.
         window: how many shards are read in turn at a time, see `ShardWindow`; None: all of them.
         samples_ahead: how many samples the readers of this machine are apart, at most.
     """
@@ -92,33 +92,42 @@ class RemoteShards:
     """Shards at an fsspec address, read from local copies that are made when they are needed.
 
     All processes of a machine share the copies. Before one is made, those that were not used for
-    the longest time are deleted until it fits. A copy is complete and was compared with its
-    checksum before it has its name.
+    the longest time are deleted until it fits, also those of what was at this address before. A
+    copy is complete and was compared with its checksum before it has its name.
 
     Args:
         address: of the cache, such as s3://bucket/crops.
         shards: all of it.
         people: how many are in them.
         copies: where the copies go.
-        name: a folder name for this cache's, unlike any other cache's.
+        name: a folder name for this address's, unlike any other address's.
+        version: begins the copies' names, unlike that of anything else at this address.
 
     Raises:
         UserError: there is too little room: every shard would be copied again and again.
     """
 
     def __init__(
-        self, address: str, shards: Sequence[Shard], copies: LocalCopies, *, people: int, name: str
+        self,
+        address: str,
+        shards: Sequence[Shard],
+        copies: LocalCopies,
+        *,
+        people: int,
+        name: str,
+        version: str,
     ) -> None:
         self._address = address.rstrip("/")
-        self._sizes = {shard.name: shard.size for shard in shards}
         self._copies = copies.folder / name
+        self._version = version
+        self._sizes = {self._copy_of(shard).name: shard.size for shard in shards}
         self._limit = int(copies.limit_gib * GIBIBYTE)
         _check_limit(address, list(self._sizes.values()), copies, people=people)
         self._copies.mkdir(parents=True, exist_ok=True)
 
     def read(self, shard: Shard, offset: int, length: int) -> bytes:
         """See `ShardReader`."""
-        path = self._copies / shard.name
+        path = self._copy_of(shard)
         try:
             os.utime(path)
             return _read_part(path, offset, length)
@@ -128,16 +137,20 @@ class RemoteShards:
     def forget(self, shard: Shard) -> bool:
         """See `ShardReader`."""
         with self._alone():
-            (self._copies / shard.name).unlink(missing_ok=True)
+            self._copy_of(shard).unlink(missing_ok=True)
         return True
 
     def where(self, shard: Shard) -> str:
         """See `ShardReader`."""
         return f"{self._address}/{shard.name}"
 
+    def _copy_of(self, shard: Shard) -> Path:
+        return self._copies / f"{self._version}.{shard.name}"
+
     def _fetch(self, shard: Shard, offset: int, length: int) -> bytes:
         """Makes the copy of a shard and reads it, before another process may delete it again."""
-        path, unfinished = self._copies / shard.name, self._copies / f"{shard.name}{UNFINISHED}"
+        path = self._copy_of(shard)
+        unfinished = path.with_name(f"{path.name}{UNFINISHED}")
         with FileLock(self._lock_of(unfinished)):
             if path.exists():  # made by another process meanwhile
                 with suppress(FileNotFoundError):
@@ -187,13 +200,15 @@ class RemoteShards:
         for path in self._copies.iterdir():
             if path.suffix == UNFINISHED and path != but and self._is_abandoned(path):
                 path.unlink()
-            elif path.name.removesuffix(UNFINISHED) in self._sizes and path != but:
-                copies.append((path.stat().st_mtime_ns, path))
-        used = sum(self._sizes[path.name.removesuffix(UNFINISHED)] for _, path in copies)
-        for _, path in sorted(copies):
+            elif path.suffix in (FINISHED, UNFINISHED) and path != but:
+                status = path.stat()
+                size = self._sizes.get(path.name.removesuffix(UNFINISHED), status.st_size)
+                copies.append((status.st_mtime_ns, size, path))
+        used = sum(size for _, size, _ in copies)
+        for _, size, path in sorted(copies):
             if used > limit and path.suffix != UNFINISHED:
                 path.unlink()
-                used -= self._sizes[path.name]
+                used -= size
         return used <= limit
 
     def _is_abandoned(self, unfinished: Path) -> bool:

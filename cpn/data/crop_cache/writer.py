@@ -5,11 +5,9 @@ import io
 import logging
 import tarfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -35,7 +33,7 @@ from cpn.data.persons import PersonInstances
 from cpn.data.transforms import PersonCrop
 from cpn.errors import UserError
 from cpn.geometry.crop import halve_image
-from cpn.interruption import die_with_parent
+from cpn.process_pool import process_pool
 
 logger = logging.getLogger(__name__)
 
@@ -215,10 +213,7 @@ def _made(tasks: list[_ShardTask], workers: int) -> Iterator[CacheIndex]:
     if not workers:
         yield from map(_make_shard, tasks)
         return
-    # Forked processes would hang on what torch's or OpenCV's threads held at that moment.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=die_with_parent
-    ) as pool:
+    with process_pool(workers) as pool:
         try:
             yield from pool.map(_make_shard, tasks)
         except BrokenProcessPool as error:

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from cpn.errors import count_records
+from cpn.errors import UserError, count_records, os_error_text
 
 Severity = Literal["error", "warning", "note"]
 # Of the people: large sets have a few of everything.
@@ -31,6 +31,19 @@ class Finding:
     advice: str
     ids: tuple[int | str, ...] = ()
     unit: str = "annotation"
+
+    @classmethod
+    def of_error(cls, error: UserError | OSError, advice: str, *, source: str = "") -> Self:
+        """An error's line, which says what is the case and, after a semicolon, what to do.
+
+        Args:
+            error: that training would end with.
+            advice: what to do where the error does not say it.
+            source: the file, which is left out where the line begins with it.
+        """
+        text = os_error_text(error) if isinstance(error, OSError) else str(error)
+        what, _, own_advice = text.removeprefix(f"{source}: ").partition("; ")
+        return cls("error", what, own_advice or advice)
 
     @classmethod
     def where(

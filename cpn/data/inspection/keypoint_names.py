@@ -58,7 +58,8 @@ def inspect_keypoint_names(
         # Sided names without partner were told above, all of them.
         skeleton = file_skeleton(file, sigmas, pairs)
     except UserError as error:
-        findings.append(_refusal(error, file.source))
+        advice = "mend the category in the file"
+        findings.append(Finding.of_error(error, advice, source=file.source))
         findings += _other_order(names) if sigmas is None else []
     else:
         values = skeleton.sigmas
@@ -71,11 +72,6 @@ def _origin_of_pairs(count: int, flip_pairs: Sequence[tuple[str, str]] | None) -
     if flip_pairs is not None:
         return f"{len(flip_pairs)} from data.flip_pairs"
     return f"{count} by left and right in the names"
-
-
-def _refusal(error: UserError, source: str) -> Finding:
-    what, _, advice = str(error).removeprefix(f"{source}: ").partition("; ")
-    return Finding("error", what, advice or "mend the category in the file")
 
 
 def _without_partner(alone: dict[str, str]) -> list[Finding]:

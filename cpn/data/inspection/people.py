@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from cpn.coco.records import MIN_BOX_SIDE
 from cpn.data.inspection.finding import Finding
 from cpn.data.persons import FloatArray, PersonInstances
 
@@ -36,8 +37,8 @@ def labelled(people: PersonInstances) -> Mask:
 
 
 def has_box(people: PersonInstances) -> Mask:
-    """(N,): the box has an area."""
-    return np.asarray(people.boxes_xywh[:, 2:].min(axis=1, initial=np.inf) > 0)
+    """(N,): the box can be cropped, by the rule of `box_problem`."""
+    return np.asarray(people.boxes_xywh[:, 2:].min(axis=1, initial=np.inf) >= MIN_BOX_SIDE)
 
 
 def overhang(points: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:

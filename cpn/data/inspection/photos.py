@@ -115,8 +115,8 @@ def _read(folder: Path, listing: "_Listing", max_megapixels: float, photo: CocoP
 
 
 def _unusable(photo: CocoPhoto, digest: str, error: PhotoError, path: Path) -> PhotoState:
-    problem, _, advice = str(error).removeprefix(f"{one_line(path)}: ").partition("; ")
-    return PhotoState(photo, digest, problem, advice or WAY_OUT, photo.file_name)
+    found = Finding.of_error(error, WAY_OUT, source=one_line(path))
+    return PhotoState(photo, digest, found.what, found.advice, photo.file_name)
 
 
 def _decoded(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cpn.data.annotations import PersonAnnotations
-from cpn.data.image_files import read_person_image
+from cpn.data.image_files import WAY_OUT, read_person_image
 from cpn.data.inspection.finding import Finding
 from cpn.data.inspection.keypoint_names import inspect_flip_pairs
 from cpn.data.inspection.layout import inspect_layout
@@ -75,8 +75,7 @@ def _few_photos(people: PersonAnnotations) -> list[Finding]:
         try:
             read_person_image(people.instances[row])
         except UserError as error:
-            what, _, advice = str(error).partition("; ")
-            return [Finding("error", what, advice)]
+            return [Finding.of_error(error, WAY_OUT)]
     return []
 
 

@@ -10,10 +10,8 @@ workers nor the number of pictures changes it.
 import hashlib
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +22,7 @@ from cpn.atomic import write_atomically, write_json
 from cpn.data.synthetic.background import Picture
 from cpn.data.synthetic.scene import SeenPerson, render_scene
 from cpn.errors import UserError
+from cpn.process_pool import process_pool
 from cpn.skeleton import COCO_17
 
 # Below this many pixels a person is a splinter at the frame's edge and is not annotated at all.
@@ -208,10 +207,7 @@ def _draw_all(
     if workers == 0:
         yield from map(draw, range(num_images))
         return
-    # "spawn": a forked copy of a process with OpenMP or CUDA threads may hang.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
+    with process_pool(workers, prepare=partial(cv2.setNumThreads, 1)) as pool:
         yield from pool.map(draw, range(num_images), chunksize=_CHUNK)
 
 

@@ -18,10 +18,11 @@ from cpn.engine.precision import Precision, computes_bf16
 from cpn.estimator import PoseEstimator
 from cpn.models.folding import folded
 from cpn.skeleton import Skeleton
+from cpn.tasks.benchmark.engines import measure_engines
 from cpn.tasks.benchmark.photos import people_to_measure
 from cpn.tasks.benchmark.step import synchronise
 from cpn.tasks.datasets import evaluation_batches, evaluation_dataset
-from cpn.tasks.pose_evaluation import estimate_instances
+from cpn.tasks.estimation import estimate_instances
 
 PEOPLE = 32
 LATENCY_CALLS = 4
@@ -42,6 +43,7 @@ def benchmark_evaluation(config: BenchmarkConfig) -> Report:
         "rounds": config.rounds,
     }
     report = Report("evaluation", settings)
+    measure_engines(report)
     with people_to_measure(config) as people:
         some = replace(people, instances=people.instances[:PEOPLE])
         batches = evaluation_batches(

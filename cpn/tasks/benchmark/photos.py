@@ -12,7 +12,7 @@ from cpn.config.schema import BenchmarkConfig
 from cpn.data.annotations import PersonAnnotations, read_person_annotations
 from cpn.data.image_files import read_image
 from cpn.data.synthetic import generate_dataset
-from cpn.tasks.datasets import read_split
+from cpn.tasks.datasets import read_people_with_photos
 
 NUM_PHOTOS = 64
 PHOTO_HW = (480, 640)
@@ -26,8 +26,7 @@ QUALITY = 95
 def people_to_measure(config: BenchmarkConfig) -> Iterator[PersonAnnotations]:
     """The training people of `data`, or generated ones in a folder that is deleted afterwards."""
     if config.photos == "data":
-        photos = config.data.model_copy(update={"cache": None})
-        yield read_split(photos, photos.train, for_training=True)
+        yield read_people_with_photos(config.data)
         return
     with tempfile.TemporaryDirectory(prefix="cpn-benchmark-") as folder:
         summary = generate_dataset(

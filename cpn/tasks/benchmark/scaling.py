@@ -3,10 +3,8 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +16,7 @@ from cpn.build import build_model
 from cpn.config.schema import BenchmarkConfig
 from cpn.engine.distributed import distributed_context, select_device
 from cpn.engine.precision import Precision
+from cpn.process_pool import process_pool
 from cpn.skeleton import COCO_17
 from cpn.tasks.benchmark.step import Way, random_batch, training_step
 
@@ -79,8 +78,7 @@ def measure_ranks(config: BenchmarkConfig, world_size: int) -> Timings:
     """Seconds per image of rank 0, in processes of their own."""
     with tempfile.TemporaryDirectory(prefix="cpn-benchmark-") as folder:
         task = RankTask(config, world_size, Path(folder) / "rendezvous")
-        # Forked processes would hang on what torch's threads held at that moment.
-        with ProcessPoolExecutor(world_size, mp_context=get_context("spawn")) as pool:
+        with process_pool(world_size) as pool:
             return list(pool.map(partial(_run_rank, task), range(world_size)))[0]  # noqa: RUF015 - all must end
 
 

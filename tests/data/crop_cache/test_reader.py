@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -80,8 +81,8 @@ def test_samples_are_those_of_the_photos(
 
 def _read(cache: CropCache, person: int) -> tuple[npt.NDArray[np.uint8], Placement]:
     """The cache knows its people by their positions."""
-    nobody: Any = None
-    return cache.read(person, nobody)
+    somebody: Any = SimpleNamespace(index=person)
+    return cache.read(somebody)
 
 
 def test_large_photos_are_halved_and_small_people_cut_out(

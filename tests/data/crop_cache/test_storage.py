@@ -1,6 +1,7 @@
 import hashlib
 import multiprocessing
 import os
+import shutil
 from collections.abc import Iterator
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -58,13 +59,13 @@ def bucket() -> Iterator[str]:
 def _remote(address: str, folder: Path, *, fit: float = 3, window: int | None = 1) -> RemoteShards:
     """With room for so many of the shards."""
     copies = LocalCopies(folder / "copies", fit * SIZE / 2**30, window)
-    return RemoteShards(address, SHARDS, copies, people=50, name="cache")
+    return RemoteShards(address, SHARDS, copies, people=50, name="cache", version="new")
 
 
 def _copies(folder: Path) -> dict[str, Path]:
     """The finished and unfinished copies, without locks."""
     found = (folder / "copies" / "cache").iterdir()
-    return {path.name: path for path in found if path.suffix != ".lock"}
+    return {path.name.removeprefix("new."): path for path in found if path.suffix != ".lock"}
 
 
 def test_an_address_is_no_folder() -> None:
@@ -129,13 +130,31 @@ def test_the_longest_unused_copy_goes(bucket: str, tmp_path: Path) -> None:
 
 def test_files_of_others_are_spared(bucket: str, tmp_path: Path) -> None:
     remote = _remote(bucket, tmp_path)
-    kept = [tmp_path / "copies" / "cache" / "notes.txt", tmp_path / "copies" / "b" / NAMES[0]]
+    kept = [
+        tmp_path / "copies" / "cache" / "notes.txt",
+        tmp_path / "copies" / "b" / f"new.{NAMES[0]}",
+    ]
     for path in kept:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x" * 9000)
     for shard in SHARDS:
         remote.read(shard, 0, 1)
     assert all(path.exists() for path in kept)
+
+
+def test_copies_of_an_earlier_version_go(bucket: str, tmp_path: Path) -> None:
+    """They count, and are deleted like others; what a dead process left of one at once."""
+    remote, folder = _remote(bucket, tmp_path), tmp_path / "copies" / "cache"
+    for age, name in enumerate(("older.shard-00007.tar", "old.shard-00000.tar")):
+        (folder / name).write_bytes(b"x" * SIZE)
+        os.utime(folder / name, ns=(age, age))
+    (folder / "old.shard-00001.tar.part").write_bytes(b"half")
+    remote.read(SHARDS[0], 0, 1)
+    assert sorted(_copies(tmp_path)) == ["old.shard-00000.tar", "older.shard-00007.tar", NAMES[0]]
+    remote.read(SHARDS[1], 0, 1)
+    assert sorted(_copies(tmp_path)) == ["old.shard-00000.tar", NAMES[0], NAMES[1]]
+    remote.read(SHARDS[2], 0, 1)
+    assert sorted(_copies(tmp_path)) == NAMES[:3]
 
 
 @pytest.mark.parametrize("content", [CONTENTS[1], CONTENTS[0][:-1], b""])
@@ -186,7 +205,9 @@ def test_the_room_that_is_asked_for_suffices(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"at least 4\.66e-06$") as caught:
         _remote("memory://bucket/crops", tmp_path, fit=0.5, window=None)
     gib = float(str(caught.value).rpartition(" ")[2])
-    RemoteShards("memory://x", SHARDS, LocalCopies(tmp_path, gib), people=50, name="cache")
+    RemoteShards(
+        "memory://x", SHARDS, LocalCopies(tmp_path, gib), people=50, name="cache", version="new"
+    )
 
 
 def test_loaders_that_run_ahead_need_more_room(tmp_path: Path) -> None:
@@ -194,10 +215,10 @@ def test_loaders_that_run_ahead_need_more_room(tmp_path: Path) -> None:
     for fit, enough in ((5, True), (4.9, False)):
         copies = LocalCopies(tmp_path, fit * SIZE / 2**30, 1, samples_ahead=25)
         if enough:
-            RemoteShards("memory://x", SHARDS, copies, people=50, name="cache")
+            RemoteShards("memory://x", SHARDS, copies, people=50, name="cache", version="new")
         else:
             with pytest.raises(UserError, match=r"5 of the 5 .*, 4 of them because loaders run"):
-                RemoteShards("memory://x", SHARDS, copies, people=50, name="cache")
+                RemoteShards("memory://x", SHARDS, copies, people=50, name="cache", version="new")
 
 
 @pytest.mark.parametrize(("fit", "window"), [(5, None), (5, 9), (3, 2), (2, 1)])
@@ -210,16 +231,16 @@ def test_the_largest_shards_must_fit(tmp_path: Path) -> None:
     for limit, fits in ((1700, True), (1699, False)):
         copies = LocalCopies(tmp_path, limit / 2**30, 1)
         if fits:
-            RemoteShards("memory://x", shards, copies, people=50, name="cache")
+            RemoteShards("memory://x", shards, copies, people=50, name="cache", version="new")
         else:
             with pytest.raises(UserError, match="too little for 2 of the 5 shards"):
-                RemoteShards("memory://x", shards, copies, people=50, name="cache")
+                RemoteShards("memory://x", shards, copies, people=50, name="cache", version="new")
 
 
 def test_what_a_dead_process_left_is_removed(bucket: str, tmp_path: Path) -> None:
     remote = _remote(bucket, tmp_path)
     for name in NAMES[:4]:
-        (tmp_path / "copies" / "cache" / f"{name}.part").write_bytes(b"half")
+        (tmp_path / "copies" / "cache" / f"new.{name}.part").write_bytes(b"half")
     assert remote.read(SHARDS[3], 0, SIZE) == CONTENTS[3]
     assert sorted(_copies(tmp_path)) == [NAMES[3]]
 
@@ -229,12 +250,12 @@ def test_what_another_process_is_making_counts_as_whole(bucket: str, tmp_path: P
     for number in (0, 1):
         remote.read(SHARDS[number], 0, 1)
         os.utime(_copies(tmp_path)[NAMES[number]], ns=(number + 1, number + 1))
-    part = tmp_path / "copies" / "cache" / f"{NAMES[2]}.part"
+    part = tmp_path / "copies" / "cache" / f"new.{NAMES[2]}.part"
     part.touch()
     os.utime(part, ns=(0, 0))
     with FileLock(part.with_suffix(".lock")):
         remote.read(SHARDS[3], 0, 1)
-        assert sorted(_copies(tmp_path)) == [NAMES[1], part.name, NAMES[3]]
+        assert sorted(_copies(tmp_path)) == [NAMES[1], f"{NAMES[2]}.part", NAMES[3]]
 
 
 def test_a_copy_gets_its_name_when_nobody_looks(
@@ -251,7 +272,7 @@ def test_a_copy_gets_its_name_when_nobody_looks(
 
     monkeypatch.setattr(Path, "replace", watched)
     assert remote.read(SHARDS[3], 0, SIZE) == CONTENTS[3]
-    assert renamed == [NAMES[3]]
+    assert renamed == [f"new.{NAMES[3]}"]
 
 
 def test_what_breaks_off_is_tried_again(
@@ -370,6 +391,20 @@ def test_a_loader_reads_through_an_address(crowd: PersonInstances, tmp_path: Pat
             torch.testing.assert_close(field, wanted, rtol=0, atol=0)
     copies = [path for path in (tmp_path / "copies").glob("*/*") if path.suffix != ".lock"]
     assert len(copies) == 3
+
+
+def test_versions_of_a_cache_share_a_folder_and_no_copy(
+    crowd: PersonInstances, tmp_path: Path
+) -> None:
+    crop, folder = transform_of().crop, tmp_path / "copies"
+    for version, per_shard in enumerate((2, 3), start=1):
+        write_cache(tmp_path / str(per_shard), crowd, crop, settings(people_per_shard=per_shard))
+        shutil.copytree(tmp_path / str(per_shard), tmp_path / "cache", dirs_exist_ok=True)
+        copies = LocalCopies(folder)
+        cache = open_cache(f"file://{tmp_path}/cache", crowd, crop, rule=rule(), copies=copies)
+        cache.read(crowd[0])
+        assert len(list(folder.glob("*"))) == 1
+        assert len(list(folder.glob("*/*.shard-00000.tar"))) == version
 
 
 def test_an_unreadable_index_is_named(crowd: PersonInstances) -> None:

@@ -2,7 +2,7 @@ import io
 import logging
 import os
 import tarfile
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -117,11 +117,6 @@ def test_processes_change_nothing(crowd: PersonInstances, tmp_path: Path) -> Non
     assert files_of(tmp_path / "alone") == files_of(tmp_path / "many")
 
 
-def _threads(workers: int, *, mp_context: object, initializer: object) -> Executor:
-    """Instead of processes, which take seconds to start."""
-    return ThreadPoolExecutor(workers)
-
-
 class _Dying(ThreadPoolExecutor):
     """A pool whose process the system has killed."""
 
@@ -132,9 +127,7 @@ class _Dying(ThreadPoolExecutor):
 def test_a_killed_process_is_explained(
     crowd: PersonInstances, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "cpn.data.crop_cache.writer.ProcessPoolExecutor", lambda workers, **_: _Dying(workers)
-    )
+    monkeypatch.setattr("cpn.data.crop_cache.writer.process_pool", _Dying)
     with pytest.raises(UserError, match=r"was killed, probably .* fewer data\.workers or people_"):
         write_cache(tmp_path / "cache", crowd, _crop(), settings(), workers=1)
 
@@ -148,7 +141,8 @@ def test_what_was_stopped_is_taken_up_again(
     monkeypatch: pytest.MonkeyPatch,
     workers: int,
 ) -> None:
-    monkeypatch.setattr("cpn.data.crop_cache.writer.ProcessPoolExecutor", _threads)
+    # Instead of processes, which take seconds to start.
+    monkeypatch.setattr("cpn.data.crop_cache.writer.process_pool", ThreadPoolExecutor)
     folder, photo = tmp_path / "cache", tiny_coco.images / "003.png"
     content = photo.read_bytes()
     photo.write_bytes(b"no image")

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from cpn.data.inspection.finding import Finding
+from cpn.errors import UserError
 
 IDS = np.array([4, 7, 9])
 
@@ -15,6 +16,15 @@ def test_the_text_counts_and_names_five() -> None:
 
 def test_the_text_of_a_whole_file_names_none() -> None:
     assert Finding("note", "all is well", "go on").text == "all is well; go on"
+
+
+def test_an_error_is_divided_into_what_is_the_case_and_what_to_do() -> None:
+    known = Finding.of_error(UserError("a.json: no 'area'; add it; or not"), "mend it")
+    assert known == Finding("error", "a.json: no 'area'", "add it; or not")
+    unknown = Finding.of_error(UserError("a.json: no 'area'"), "mend it", source="a.json")
+    assert unknown == Finding("error", "no 'area'", "mend it")
+    missing = Finding.of_error(FileNotFoundError(2, "No such file", "a.json"), "mend it")
+    assert missing == Finding("error", "a.json: No such file", "mend it")
 
 
 def test_where_takes_the_ids_of_the_mask() -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cpn.data.inspection.people import inspect_people, overhang
+from cpn.coco.records import box_problem
+from cpn.data.inspection.people import has_box, inspect_people, overhang
 from tests.data.inspection.people_of import people_of, told
 
 INSIDE = [[20, 20, 2], [30, 60, 1]]
@@ -33,6 +34,13 @@ def test_boxes(box: list[float], severity: str | None, words: str) -> None:
     people = people_of([[[0, 0, 0], [0, 0, 0]]] * 2, boxes=[[10, 10, 40, 60], box])
     found = [each for each in told(inspect_people(people)) if "box" in each[2]]
     assert found == ([(severity, (2,), words)] if severity else [])
+
+
+def test_who_has_a_box_is_who_can_be_cropped() -> None:
+    boxes = [(10.0, 10.0, 40.0, height) for height in (-1.0, 0.0, 0.0009, 0.001, 60.0)]
+    people = people_of(np.zeros((5, 2, 3)), boxes=boxes)
+    assert has_box(people).tolist() == [not box_problem(box) for box in boxes]
+    assert has_box(people).tolist() == [False, False, False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,329 @@
+"""Fills the report of an evaluation from its analysis."""
+
+import math
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from cpn.coco.strict_json import read_json
+from cpn.engine.events import EventWriter
+from cpn.evaluation.analysis import Analysis
+from cpn.evaluation.coco_keypoints import COCO_METRICS
+from cpn.evaluation.diagnosis import FalsePositive, KeypointError, Mistake, PersonDiagnosis
+from cpn.evaluation.diagnosis import Slice as PeopleSlice
+from cpn.evaluation.matching import RECALLS
+from cpn.report.data import (
+    Calibration,
+    Curve,
+    CurveGroup,
+    ErrorBreakdown,
+    ErrorType,
+    Figure,
+    GalleryItem,
+    KeypointRow,
+    KeypointType,
+    Kind,
+    ReliabilityBin,
+    ReportData,
+    Section,
+    Slice,
+)
+
+AREAS = {"all": "AP", "medium": "APM", "large": "APL"}
+
+MEANINGS = {
+    Mistake.JITTER: "near the right place (similarity 0.5 to 0.85)",
+    Mistake.INVERSION: "on the same person's other side",
+    Mistake.SWAP: "on another person",
+    Mistake.MISS: "near no place where it could belong",
+    Mistake.SCORE: "people with a better result that had a lower score",
+    Mistake.FALSE_POSITIVE: "results on the background, and further results of a person",
+    Mistake.FALSE_NEGATIVE: "people without a result",
+}
+KINDS = {
+    KeypointError.JITTER: Kind.JITTER,
+    KeypointError.INVERSION: Kind.INVERSION,
+    KeypointError.SWAP: Kind.SWAP,
+    KeypointError.MISS: Kind.MISS,
+}
+
+
+@dataclass(frozen=True)
+class Background:
+    """What the report says beside the analysis.
+
+    Attributes:
+        title: of the page.
+        box_source: where the person boxes come from.
+        confidence: of the intervals.
+        resamples: for them.
+        photos: image id to file.
+        facts: about model and data.
+        extra: further numbers for the headline.
+        calibration: see `calibration_report`; None: not computed.
+    """
+
+    title: str
+    box_source: str
+    confidence: float
+    resamples: int
+    photos: Mapping[int, Path]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, float] = field(default_factory=dict)
+    calibration: Mapping[str, Any] | None = None
+
+
+def report_data(analysis: Analysis, background: Background) -> ReportData:
+    """The report of an analysis, dated now."""
+    diagnosis = analysis.diagnosis
+    return ReportData(
+        title=background.title,
+        created=datetime.now(UTC).astimezone(),
+        command_line=shlex.join(["python", *sys.argv]),
+        box_source=background.box_source,
+        skeleton=diagnosis.skeleton,
+        num_images=len(diagnosis.truth.image_ids),
+        num_people=diagnosis.counts.people,
+        num_detections=diagnosis.counts.detections,
+        headline=_headline(analysis, background.extra),
+        interval_note=_interval_note(background) if analysis.intervals else None,
+        facts=background.facts,
+        curves=_curves(analysis),
+        keypoints=[
+            _row(analysis, name, metrics, [k])
+            for k, (name, metrics) in enumerate(analysis.keypoints.items())
+        ],
+        parts=_parts(analysis),
+        errors=_errors(analysis),
+        slices=[_slice(part) for part in analysis.slices if part.num_people],
+        calibration=_calibration(background.calibration),
+        gallery=list(_gallery(analysis, background.photos)),
+        why_missing=_why_missing(analysis),
+    )
+
+
+def write_evaluation_report(analysis: Analysis, background: Background, out: Path) -> list[Path]:
+    """Writes the page beside a metrics file, and the same figures for TensorBoard.
+
+    Args:
+        analysis: what is shown.
+        background: what else.
+        out: the metrics file.
+
+    Returns:
+        The page, and TensorBoard's folder, where another evaluation to the same file is replaced.
+    """
+    # Drawing takes a second to import.
+    from cpn.report.page import write_report  # noqa: PLC0415
+    from cpn.report.tensorboard import log_report  # noqa: PLC0415
+
+    data = report_data(analysis, background)
+    page, events = out.with_suffix(".html"), out.parent / "tensorboard" / out.stem
+    write_report(data, page)
+    log_report(data, EventWriter(events, first_step=0), step=0)
+    return [page, events]
+
+
+class _Image(msgspec.Struct):
+    id: int
+    file_name: Any = None
+
+
+class _Images(msgspec.Struct):
+    images: list[_Image]
+
+
+def photos_of(annotations: Path, folder: Path) -> dict[int, Path]:
+    """Where the photos of an annotation file are; names that lead out of the folder are left out.
+
+    For pictures only: what cannot be read is shown without.
+    """
+    found = {}
+    for image in read_json(annotations, _Images).images:
+        name = PurePosixPath(image.file_name if isinstance(image.file_name, str) else "")
+        if name.name and not name.is_absolute() and ".." not in name.parts:
+            found[image.id] = folder / name
+    return found
+
+
+def _headline(analysis: Analysis, extra: Mapping[str, float]) -> dict[str, Figure]:
+    figures = {}
+    for name in COCO_METRICS:
+        interval = analysis.intervals.get(name)
+        if interval is None or math.isnan(interval.low):
+            figures[name] = Figure(analysis.metrics[name])
+        else:
+            figures[name] = Figure(*interval)
+    return figures | {name: Figure(value) for name, value in extra.items()}
+
+
+def _interval_note(background: Background) -> str:
+    return (
+        f"{background.confidence:.0%} intervals: bootstrap over images, {background.resamples:,}"
+        " resamples"
+    )
+
+
+def _curves(analysis: Analysis) -> list[CurveGroup]:
+    precisions = analysis.matches.precisions()
+    thresholds = analysis.matches.thresholds
+    if np.isnan(precisions[0]).all():
+        return []
+    by_threshold = [
+        Curve(f"OKS {threshold:.2f}", RECALLS, values, float(values.mean()))
+        for threshold, values in zip(thresholds, precisions[0], strict=True)
+    ]
+    by_area = [
+        Curve(name, RECALLS, values.mean(axis=0), float(values.mean()))
+        for name, values in zip(AREAS, precisions, strict=True)
+        if not np.isnan(values).any()
+    ]
+    return [
+        CurveGroup("by OKS threshold", by_threshold),
+        CurveGroup("by area of the person, mean over the thresholds", by_area),
+    ]
+
+
+def _row(
+    analysis: Analysis, name: str, metrics: Mapping[str, float], keypoints: Sequence[int]
+) -> KeypointRow:
+    counts = analysis.diagnosis.counts.keypoints
+    return KeypointRow(
+        name,
+        {area: Figure(metrics[metric]) for area, metric in AREAS.items()},
+        pck=analysis.pck.get(name),
+        counts={
+            KeypointType(kind.name.lower()): int(numbers[list(keypoints)].sum())
+            for kind, numbers in counts.items()
+        },
+    )
+
+
+def _parts(analysis: Analysis) -> list[KeypointRow]:
+    return [
+        _row(analysis, name, metrics, analysis.part_indices[name])
+        for name, metrics in analysis.parts.items()
+    ]
+
+
+def _errors(analysis: Analysis) -> ErrorBreakdown | None:
+    base = analysis.fixes.baseline["AP"]
+    if math.isnan(base):
+        return None
+    types = [
+        ErrorType(
+            str(fix.mistake).replace("_", " "),
+            analysis.count(fix.mistake),
+            fix.alone["AP"],
+            MEANINGS[fix.mistake],
+        )
+        for fix in analysis.fixes.fixes
+    ]
+    return ErrorBreakdown(types, base, "AP over OKS 0.50 to 0.95, people of all sizes")
+
+
+def _slice(part: PeopleSlice) -> Slice:
+    return Slice(
+        part.name.replace("_", " "),
+        _bounds(part),
+        part.num_people,
+        Figure(part.metrics["AP"]),
+        part.mean_oks,
+    )
+
+
+def _bounds(part: PeopleSlice) -> str:
+    low, high = (_bound(part.name, value) for value in (part.low, part.high))
+    if math.isinf(part.low):
+        return f"below {high}"
+    return f"{low} or more" if math.isinf(part.high) else f"{low} to {high}"
+
+
+def _bound(name: str, value: float) -> str:
+    """Areas by the side of a square, as COCO's classes are known: 32^2, 96^2."""
+    is_area = name == "box_area" and math.isfinite(value)
+    return f"{math.sqrt(value):.4g}\u00b2" if is_area else f"{value:.3g}"
+
+
+def _calibration(report: Mapping[str, Any] | None) -> list[Calibration]:
+    if report is None or not report["poses"]:
+        return []
+    bins = [
+        ReliabilityBin(one["low"], one["high"], one["poses"], one["mean_score"], one["mean_oks"])
+        for one in report["bins"]
+    ]
+    return [Calibration("as predicted", bins, report["expected_calibration_error"])]
+
+
+def _why_missing(analysis: Analysis) -> dict[Section, str]:
+    if math.isnan(analysis.metrics["AP"]):
+        return dict.fromkeys((Section.CURVES, Section.ERRORS), "Nobody is to be found.")
+    return {}
+
+
+def _gallery(analysis: Analysis, photos: Mapping[int, Path]) -> Iterator[GalleryItem]:
+    people = analysis.diagnosis.people
+    rows = {int(number): row for row, number in enumerate(people.annotation_ids.tolist())}
+    for person in analysis.diagnosis.persons:
+        yield _person(analysis, person, rows[person.annotation_id], photos)
+    for wrong in analysis.diagnosis.false_positives:
+        yield _false_positive(analysis, wrong, photos)
+
+
+def _person(
+    analysis: Analysis, person: PersonDiagnosis, row: int, photos: Mapping[int, Path]
+) -> GalleryItem:
+    people = analysis.diagnosis.people
+    shared = {
+        "image_id": person.image_id,
+        "photo": photos.get(person.image_id),
+        "box_xywh": people.boxes_xywh[row],
+        "annotation_id": person.annotation_id,
+        "truth": people.keypoints[row],
+    }
+    if person.result is None:
+        return GalleryItem(kinds=[Kind.FALSE_NEGATIVE], **shared)
+    kinds = [kind for error, kind in KINDS.items() if error in person.errors]
+    if person.better_result is not None:
+        kinds.append(Kind.SCORE)
+    return GalleryItem(
+        kinds=kinds,
+        result_index=person.result,
+        oks=person.oks,
+        score=float(analysis.diagnosis.detections.scores[person.result]),
+        predicted=_points(analysis, person.result),
+        keypoint_types=[
+            None if error is KeypointError.NONE else KeypointType(error.name.lower())
+            for error in person.errors
+        ],
+        **shared,
+    )
+
+
+def _false_positive(
+    analysis: Analysis, wrong: FalsePositive, photos: Mapping[int, Path]
+) -> GalleryItem:
+    points = _points(analysis, wrong.result)
+    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    return GalleryItem(
+        kinds=[Kind.FALSE_POSITIVE],
+        image_id=wrong.image_id,
+        photo=photos.get(wrong.image_id),
+        box_xywh=[*low.tolist(), *(high - low).tolist()],
+        result_index=wrong.result,
+        score=wrong.score,
+        predicted=points,
+    )
+
+
+def _points(analysis: Analysis, result: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(K, 3) x, y, score."""
+    flat = analysis.diagnosis.results[result].keypoints
+    return np.asarray(flat, dtype=np.float64).reshape(-1, 3)
