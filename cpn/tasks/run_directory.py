@@ -15,6 +15,7 @@ from cpn.config.guard import refuse_yaml_markup
 from cpn.config.schema import TrainConfig
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError, os_error_text
+from cpn.tasks.run_inputs import note_inputs, require_same_inputs
 
 T = TypeVar("T")
 
@@ -48,6 +49,11 @@ class RunDirectory:
         return self.path / "config.yaml"
 
     @property
+    def inputs(self) -> Path:
+        """Which annotations it is of, see `cpn.tasks.run_inputs`."""
+        return self.path / "inputs.json"
+
+    @property
     def status(self) -> Path:
         """What becomes of the run, see `cpn.tasks.run_status`."""
         return self.path / "status.json"
@@ -71,7 +77,8 @@ class RunDirectory:
 def plan_run_directory(config: TrainConfig, context: DistributedContext) -> RunDirectory:
     """Decides where the run's files go, for all ranks; nothing on the disk changes yet.
 
-    A folder that holds nothing but a config.yaml is free: its run never came to a step.
+    A folder that holds nothing but a config.yaml and inputs.json is free: its run never came to a
+    step.
 
     Raises:
         UserError: it exists and `run.if_exists=refuse`; or its config differs on resume; or it is
@@ -86,7 +93,8 @@ def make_run_directory(config: TrainConfig, context: DistributedContext) -> RunD
     To be called when all else is ready: this is what deletes an earlier run.
 
     Raises:
-        UserError: as for `plan_run_directory`, or the disk does not let it.
+        UserError: as for `plan_run_directory`, the disk does not let it, or an earlier part of the
+            run was trained on other annotations.
     """
     return decided_by_main(partial(_make, config), context)
 
@@ -116,7 +124,8 @@ def _plan(config: TrainConfig) -> RunDirectory:
     path = Path(config.run.root) / config.run.name
     directory = RunDirectory(path, resume=False)
     _require_folder(path)
-    occupied = path.is_dir() and any(file != directory.config for file in path.iterdir())
+    first = (directory.config, directory.inputs)
+    occupied = path.is_dir() and any(file not in first for file in path.iterdir())
     if occupied and config.run.if_exists == "refuse":
         raise UserError(
             f"run directory {path} exists; use run.if_exists=resume to continue it, "
@@ -133,11 +142,13 @@ def _plan(config: TrainConfig) -> RunDirectory:
 def _make(config: TrainConfig) -> RunDirectory:
     directory = _plan(config)
     if directory.resume:
+        require_same_inputs(directory.inputs, config)
         return directory
     if directory.path.exists():
         shutil.rmtree(directory.path)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     write_atomically(directory.config, text.encode())
+    note_inputs(directory.inputs, config)
     return directory
 
 

@@ -97,6 +97,25 @@ def test_a_rank_that_never_comes_is_named(tmp_path: Path, present: int, told: st
     assert re.fullmatch(told, (tmp_path / "rank_0.log").read_text().splitlines()[-1])
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        "Application timeout caused pair closure",
+        "Wait timeout",
+        "Timed out waiting 3000ms for recv operation to complete",
+        "Connection closed by peer [127.0.0.1]:56492",
+        "Gloo connectFullMesh failed with gloo/transport/tcp/socket.cc",
+    ],
+)
+def test_what_gloo_tells_of_a_lost_rank(told: str) -> None:
+    """Which of them comes is chance, see above."""
+    with (
+        pytest.raises(LostPeerError, match="rank 0 lost rank 1 at step 1"),
+        DistributedContext(0, 2).named_loss_of_peers(lambda: "step 1"),
+    ):
+        raise RuntimeError(told)
+
+
 def test_another_error_is_not_taken_for_a_lost_rank() -> None:
     context = DistributedContext(0, 2)
     error = RuntimeError("shapes differ")

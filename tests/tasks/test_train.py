@@ -22,6 +22,7 @@ from cpn.evaluation import COCO_METRICS
 from cpn.skeleton import COCO_17
 from cpn.tasks.run_directory import RunDirectory, make_run_directory, plan_run_directory
 from cpn.tasks.train import _done, train
+from tests.conftest import TinyCoco
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -108,6 +109,37 @@ def test_resume_refuses_another_config(tiny_config: MakeConfig) -> None:
     train(tiny_config("engine.epochs=1"))
     with pytest.raises(UserError, match=r"optimizer\.lr: 0\.0005 -> 0\.1"):
         train(tiny_config("engine.epochs=1", "optimizer.lr=0.1", "run.if_exists=resume"))
+
+
+def test_resume_refuses_other_annotations(
+    tiny_config: MakeConfig, tiny_coco: TinyCoco, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F18: the same names, but one more space in the file."""
+    train(tiny_config("engine.epochs=1"))
+    before = tiny_coco.annotations.read_bytes()
+    tiny_coco.annotations.write_bytes(before + b" ")
+    with pytest.raises(
+        UserError,
+        match=r"inputs\.json: cannot resume with other annotations than before \(SHA-256 of "
+        r"data\.train\.annotations: \w{12} -> \w{12}; data\.val\.annotations: .*restore them",
+    ):
+        train(tiny_config("engine.epochs=1", "run.if_exists=resume"))
+    tiny_coco.annotations.write_bytes(before)
+    train(tiny_config("engine.epochs=1", "run.if_exists=resume"))
+    assert "inputs.json" not in caplog.text
+
+
+def test_a_run_without_the_hashes_of_its_annotations_goes_on_with_a_warning(
+    tiny_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tiny_config("engine.epochs=1"))
+    inputs = tmp_path / "runs" / "tiny" / "inputs.json"
+    inputs.write_text("[")
+    with pytest.raises(UserError, match=r"inputs\.json is damaged; delete it if you are sure"):
+        train(tiny_config("engine.epochs=1", "run.if_exists=resume"))
+    inputs.unlink()
+    train(tiny_config("engine.epochs=1", "run.if_exists=resume"))
+    assert "inputs.json is missing, so nothing tells whether" in caplog.text
 
 
 def files_below(folder: Path) -> dict[Path, bytes]:
