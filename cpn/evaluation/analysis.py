@@ -15,7 +15,6 @@ from cpn.evaluation.diagnosis import (
     KeypointError,
     Mistake,
     Slice,
-    diagnose,
     score_fixes,
     score_slices,
 )
@@ -23,7 +22,6 @@ from cpn.evaluation.ground_truth import GroundTruth
 from cpn.evaluation.matching import Matches
 from cpn.evaluation.pck import TORSO, pck
 from cpn.evaluation.results import KeypointResult
-from cpn.skeleton import Skeleton
 
 Metrics = dict[str, float]
 
@@ -65,31 +63,21 @@ class Analysis:
     slices: Sequence[Slice]
 
     @classmethod
-    def of(
-        cls,
-        truth: GroundTruth,
-        results: Sequence[KeypointResult],
-        skeleton: Skeleton,
-        *,
-        resamples: int,
-        confidence: float,
-    ) -> Self:
-        """Analyse results; hotcoco does the 60 evaluations that it takes.
+    def of(cls, diagnosis: Diagnosis, *, resamples: int, confidence: float) -> Self:
+        """Analyse diagnosed results; hotcoco does the 60 evaluations that it takes.
 
         Args:
-            truth: what is evaluated.
-            results: of its images.
-            skeleton: of both.
+            diagnosis: of the results.
             resamples: of the images, for the intervals; 0: no intervals.
             confidence: of the intervals.
         """
+        truth, results, skeleton = diagnosis.truth, diagnosis.results, diagnosis.skeleton
 
         def score(people: GroundTruth, poses: Sequence[KeypointResult]) -> Metrics:
             return match_keypoints(people, poses, sigmas=skeleton.sigmas, engine="hotcoco").metrics
 
         evaluation = match_keypoints(truth, results, sigmas=skeleton.sigmas, engine="hotcoco")
         matches = evaluation.coco.matches()
-        diagnosis = diagnose(truth, results, skeleton)
         intervals = {}
         if resamples:
             intervals = bootstrap(matches, resamples=resamples, confidence=confidence)

@@ -1,6 +1,6 @@
 """Calibration: whether a person's score says how good the pose is that it belongs to.
 
-The quality of a pose is its OKS with the person it is matched with, 0 for nobody. A score that
+The quality of a pose is its OKS with the person it is of (from 0.1 on), 0 for nobody. A score that
 equals the OKS to be expected can be thresholded, summed and compared between networks. Average
 precision asks for order alone: within one model no rising map of the scores changes it.
 """
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from cpn.atomic import write_json
 from cpn.coco.strict_json import read_json
 from cpn.errors import UserError
-from cpn.evaluation.ground_truth import GroundTruth, Person
-from cpn.evaluation.oks import oks
+from cpn.evaluation.diagnosis import Diagnosis
+from cpn.evaluation.diagnosis.matching import NOBODY
 
 FloatArray = NDArray[np.float64]
 
@@ -46,64 +46,18 @@ class ReliabilityBin(NamedTuple):
     mean_oks: float
 
 
-def matched_oks(
-    truth: GroundTruth,
-    image_ids: NDArray[np.int64],
-    points: FloatArray,
-    scores: FloatArray,
-    *,
-    sigmas: Sequence[float],
-) -> FloatArray:
-    """The OKS of every pose with the person that it is matched with.
-
-    In every image, from the highest score down, a pose takes the person left over with whom its OKS
-    is highest. This is COCO's matching with no threshold.
-
-    Args:
-        truth: the annotated people.
-        image_ids: (N,) of the poses.
-        points: (N, K, 2) in the image frame.
-        scores: (N,).
-        sigmas: K OKS constants.
+def result_qualities(diagnosis: Diagnosis) -> FloatArray:
+    """What the score of each result is an expectation of.
 
     Returns:
-        (N,) in 0..1; 0 where nobody is left; NaN, for poses that COCO would ignore: matched with
-        nobody, and at OKS 0.5 or more of a crowd or of a person without labelled keypoints.
+        (D,) OKS with the person that the result is of, 0 for a false positive; NaN for a result
+        that is neither right nor wrong: of a crowd or a person without labelled keypoints, or not
+        among the best 20 of its image.
     """
-    people: dict[int, list[Person]] = {}
-    for person in truth.persons:
-        people.setdefault(person.image_id, []).append(person)
-    found = np.zeros(len(image_ids))
-    order = np.lexsort((-scores, image_ids))
-    for rows in np.split(order, np.flatnonzero(np.diff(image_ids[order])) + 1):
-        if len(rows) and (nearby := people.get(int(image_ids[rows[0]]))):
-            found[rows] = _matched_in_image(nearby, points[rows], sigmas)
-    return found
-
-
-def _matched_in_image(
-    people: Sequence[Person], points: FloatArray, sigmas: Sequence[float]
-) -> FloatArray:
-    """(D,) OKS of poses, best first, with the people of their image."""
-    k = len(sigmas)
-    keypoints = [np.reshape(p.keypoints or [0.0] * (3 * k), (k, 3)) for p in people]
-    similar = oks(
-        np.array(keypoints, dtype=np.float64),
-        points,
-        areas=np.array([person.area for person in people]),
-        boxes_xywh=np.array([person.bbox for person in people]),
-        sigmas=sigmas,
-    )
-    ignored = np.array([bool(p.iscrowd) or not p.num_keypoints for p in people])
-    left = ~ignored
-    found = np.zeros(len(points))
-    for row, own in enumerate(similar):
-        best = int(np.where(left, own, -1.0).argmax())
-        if left[best] and own[best] > 0:
-            found[row], left[best] = own[best], False
-        elif own[ignored].max(initial=0.0) >= 0.5:
-            found[row] = np.nan
-    return found
+    owners, counted = diagnosis.matches, np.append(diagnosis.people.counted, False)
+    oks = np.append(diagnosis.oks, 0.0)[owners]  # the last one stands for nobody
+    judged = diagnosis.kept & ((owners == NOBODY) | counted[owners])
+    return np.where(judged, oks, np.nan)
 
 
 def reliability(
@@ -265,7 +219,7 @@ def calibration_report(
 
     Args:
         scores: (N,) of persons.
-        qualities: (N,) from `matched_oks`; poses with NaN are left out.
+        qualities: (N,) from `result_qualities`; poses with NaN are left out.
         image_ids: (N,).
         score: the score mode.
 

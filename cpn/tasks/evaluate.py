@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,8 +21,6 @@ from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
 from cpn.evaluation import (
     COCO_METRICS,
-    GroundTruth,
-    KeypointResult,
     category_skeleton,
     read_ground_truth,
     read_results,
@@ -31,9 +29,8 @@ from cpn.evaluation import (
 from cpn.evaluation.analysis import Analysis
 from cpn.evaluation.calibration import Rescaling
 from cpn.evaluation.coco_keypoints import match_keypoints
-from cpn.evaluation.results import parse_results
+from cpn.evaluation.diagnosis import Diagnosis, diagnose
 from cpn.models.folding import folded
-from cpn.skeleton import Skeleton
 from cpn.tasks.datasets import evaluation_batches
 from cpn.tasks.evaluation_report import Background, photos_of, write_evaluation_report
 from cpn.tasks.pose_evaluation import (
@@ -79,35 +76,35 @@ def _score_file(config: EvaluateConfig, path: Path) -> dict[str, float]:
     metrics = match_keypoints(truth, results, sigmas=skeleton.sigmas, engine=engine).metrics
     out = Path(config.out) if config.out else path.with_name(f"{path.stem}_metrics.json")
     logger.info("%s\n%s", path, format_metrics(metrics))
-    photos = photos_of(Path(config.annotations), Path(config.images)) if config.images else {}
-    background = Background(
+    diagnosis = diagnose(truth, results, skeleton)
+    calibration = calibrate(diagnosis, "given").report
+    background = _background(
+        config,
         title=path.stem,
-        box_source="unknown: the results do not say",
-        confidence=config.evaluation.confidence,
-        resamples=config.evaluation.resamples,
-        photos=photos,
+        box_source="unknown: a results file does not say",
+        photos=photos_of(Path(config.annotations), Path(config.images)) if config.images else {},
         facts={"results": str(path), "annotations": config.annotations},
+        calibration=calibration,
     )
-    figures, written = _analysed(config, (truth, results, skeleton), background, out)
-    write_json(out, plain_json({**metrics, **figures}))
+    figures, written = _analysed(config, diagnosis, background, out)
+    write_json(out, plain_json({**metrics, "calibration": calibration, **figures}))
     logger.info("written: %s", ", ".join(map(str, [out, *written])))
     return metrics
 
 
+def _background(config: EvaluateConfig, **known: Any) -> Background:  # noqa: ANN401 - its fields
+    evaluation = config.evaluation
+    return Background(confidence=evaluation.confidence, resamples=evaluation.resamples, **known)
+
+
 def _analysed(
-    config: EvaluateConfig,
-    scored: tuple[GroundTruth, Sequence[KeypointResult], Skeleton],
-    background: Background,
-    out: Path,
+    config: EvaluateConfig, diagnosis: Diagnosis, background: Background, out: Path
 ) -> tuple[dict[str, Any], list[Path]]:
     """The analysis for the metrics file, and the files of its report; nothing where not asked."""
     if not config.evaluation.report:
         return {}, []
-    truth, results, skeleton = scored
     analysis = Analysis.of(
-        truth,
-        results,
-        skeleton,
+        diagnosis,
         resamples=config.evaluation.resamples,
         confidence=config.evaluation.confidence,
     )
@@ -235,23 +232,21 @@ def _report(
         for name, numbers in sliced.items():
             logger.info("%s=%s\n%s", config.group_by, name, format_metrics(numbers))
         document |= {"group_by": config.group_by, "groups": sliced}
-    calibration = calibrate(scorer, evaluation.results)
-    document["calibration"] = calibration.report
+    diagnosis = diagnose(scorer.evaluated_truth(), evaluation.results, scorer.people.skeleton)
+    calibration = calibrate(diagnosis, scorer.postprocess.score)
     if calibration.rescaling is not None and scorer.rescaling is None:
         calibration.rescaling.save(out.with_name(f"{out.stem}_rescaling.json"))
-    background = Background(
+    background = _background(
+        config,
         title=Path(str(config.checkpoint)).resolve().parent.name,
         box_source=scorer.box_source,
-        confidence=config.evaluation.confidence,
-        resamples=config.evaluation.resamples,
         photos=photos_of(Path(scorer.truth.source), scorer.people.instances.image_folder),
         facts=_facts(config, scorer),
         extra={name: value for name, value in metrics.items() if name not in COCO_METRICS},
         calibration=calibration.report,
     )
-    scored = scorer.evaluated_truth(), parse_results(evaluation.results), scorer.people.skeleton
-    figures, written = _analysed(config, scored, background, out)
-    write_json(out, plain_json(document | figures))
+    figures, written = _analysed(config, diagnosis, background, out)
+    write_json(out, plain_json(document | {"calibration": calibration.report} | figures))
     write_results(evaluation.results, results)
     logger.info("written: %s", ", ".join(map(str, [out, results, *written])))
     return metrics

@@ -1,12 +1,11 @@
 """Calibration of an evaluation's person scores."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cpn.evaluation.calibration import Rescaling, calibration_report, matched_oks
-from cpn.tasks.pose_evaluation import PoseScorer
+from cpn.evaluation.calibration import Rescaling, calibration_report, result_qualities
+from cpn.evaluation.diagnosis import Diagnosis
 
 
 class Calibration(NamedTuple):
@@ -21,21 +20,16 @@ class Calibration(NamedTuple):
     rescaling: Rescaling | None
 
 
-def calibrate(scorer: PoseScorer, results: Sequence[Mapping[str, Any]]) -> Calibration:
-    """Compares the scores of COCO results with the OKS that they came to.
+def calibrate(diagnosis: Diagnosis, mode: str) -> Calibration:
+    """Compares the scores of results with the OKS that they came to.
 
     Args:
-        scorer: of the evaluation.
-        results: after NMS, as its `PoseEvaluation` has them.
+        diagnosis: of the results.
+        mode: how they were scored.
     """
-    sigmas, mode = scorer.people.skeleton.sigmas, scorer.postprocess.score
-    image_ids = np.array([result["image_id"] for result in results], dtype=np.int64)
-    scores = np.array([result["score"] for result in results], dtype=np.float64)
-    triples = np.array([result["keypoints"] for result in results], dtype=np.float64)
-    points = triples.reshape(len(results), len(sigmas), 3)[..., :2]
-    qualities = matched_oks(scorer.evaluated_truth(), image_ids, points, scores, sigmas=sigmas)
+    found, qualities = diagnosis.detections, result_qualities(diagnosis)
     counted = np.isfinite(qualities)
-    report = calibration_report(scores, qualities, image_ids, score=mode)
+    report = calibration_report(found.scores, qualities, found.image_ids, score=mode)
     if not counted.any():
         return Calibration(report, None)
-    return Calibration(report, Rescaling.fit(mode, scores[counted], qualities[counted]))
+    return Calibration(report, Rescaling.fit(mode, found.scores[counted], qualities[counted]))

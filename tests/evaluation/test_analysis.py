@@ -7,8 +7,7 @@ import pytest
 from cpn.atomic import plain_json
 from cpn.evaluation import COCO_METRICS, evaluate_keypoints, read_ground_truth
 from cpn.evaluation.analysis import Analysis
-from cpn.evaluation.diagnosis import Mistake
-from cpn.evaluation.results import parse_results
+from cpn.evaluation.diagnosis import Mistake, diagnose
 from cpn.skeleton import COCO_17
 from tests.evaluation.conftest import Document, Perfect
 
@@ -16,8 +15,8 @@ LEFT_WRIST = COCO_17.keypoint_names.index("left_wrist")
 
 
 def analysis_of(document: Document, records: list[dict[str, object]], resamples: int) -> Analysis:
-    truth = read_ground_truth(document)
-    return Analysis.of(truth, parse_results(records), COCO_17, resamples=resamples, confidence=0.95)
+    diagnosis = diagnose(read_ground_truth(document), records, COCO_17)
+    return Analysis.of(diagnosis, resamples=resamples, confidence=0.95)
 
 
 def test_all_parts_tell_of_the_same_mistake(document: Document, perfect: Perfect) -> None:

@@ -15,10 +15,11 @@ from cpn.evaluation.calibration import (
     calibration_error,
     calibration_report,
     isotonic_levels,
-    matched_oks,
     rank_correlation,
     reliability,
+    result_qualities,
 )
+from cpn.evaluation.diagnosis import diagnose
 from cpn.skeleton import COCO_17
 
 SCORES = np.array([0.05, 0.15, 0.95, 1.0])
@@ -125,37 +126,49 @@ def points_at(document: Any, index: int, *, shift: float = 0.0) -> np.ndarray:
     return np.asarray(keypoints[:, :2] + shift)
 
 
+def qualities(document: Any, *poses: tuple[int, np.ndarray, float]) -> np.ndarray:
+    """Of (image id, (17, 2) points, score)."""
+    results = [
+        {
+            "image_id": image_id,
+            "category_id": 1,
+            "keypoints": np.c_[points, np.ones(17)].ravel().tolist(),
+            "score": score,
+        }
+        for image_id, points, score in poses
+    ]
+    return result_qualities(diagnose(read_ground_truth(document), results, COCO_17))
+
+
 def test_every_person_is_matched_once_best_score_first(document: Any) -> None:
-    truth = read_ground_truth(document)
-    poses = np.stack([points_at(document, index) for index in (0, 0, 1, 2)])
-    found = matched_oks(
-        truth,
-        np.array([7, 7, 7, 9]),
-        poses,
-        np.array([0.3, 0.9, 0.5, 0.1]),
-        sigmas=COCO_17.sigmas,
+    found = qualities(
+        document,
+        (7, points_at(document, 0), 0.3),
+        (7, points_at(document, 0), 0.9),
+        (7, points_at(document, 1), 0.5),
+        (9, points_at(document, 2), 0.1),
     )
-    # The second takes the first person; the first has nobody left but a person far away.
-    assert found[0] < 0.01
-    np.testing.assert_allclose(found[1:], 1.0)
+    # The second takes the first person; for the first nobody is left.
+    assert found == pytest.approx([0.0, 1.0, 1.0, 1.0])
 
 
 def test_ignored_people_and_photos_of_nobody(document: Any) -> None:
-    truth = read_ground_truth(document)
-    in_crowd = np.full((17, 2), [250.0, 60.0])
-    elsewhere = np.full((17, 2), [2000.0, 2000.0])
-    poses = np.stack([points_at(document, 2), in_crowd, elsewhere])
-    found = matched_oks(
-        truth, np.array([9, 9, 9]), poses, np.array([0.9, 0.8, 0.7]), sigmas=COCO_17.sigmas
+    document["images"].append({"id": 8, "file_name": "c.jpg"})
+    found = qualities(
+        document,
+        (9, points_at(document, 2), 0.9),
+        (9, np.full((17, 2), [250.0, 60.0]), 0.8),  # in the crowd
+        (9, np.full((17, 2), 2000.0), 0.7),
+        (8, points_at(document, 2), 1.0),
     )
-    assert found[0] == pytest.approx(1.0)
-    assert math.isnan(found[1])
-    assert found[2] == 0
-    nobody = matched_oks(truth, np.array([8]), poses[:1], np.ones(1), sigmas=COCO_17.sigmas)
-    assert nobody.tolist() == [0.0]
-    empty = np.zeros(0)
-    none = matched_oks(truth, empty.astype(int), np.zeros((0, 17, 2)), empty, sigmas=COCO_17.sigmas)
-    assert none.shape == (0,)
+    np.testing.assert_allclose(found, [1.0, np.nan, 0.0, 0.0])
+    assert qualities(document).shape == (0,)
+
+
+def test_only_the_best_of_an_image_count(document: Any) -> None:
+    away = [(7, np.full((17, 2), 2000.0), 0.9) for _ in range(20)]
+    found = qualities(document, (7, points_at(document, 0), 0.1), *away)
+    np.testing.assert_array_equal(found, [np.nan] + [0.0] * 20)
 
 
 def test_rescaling_changes_no_average_precision(document: Any, perfect: Any) -> None:

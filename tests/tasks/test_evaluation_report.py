@@ -6,7 +6,7 @@ import pytest
 
 from cpn.evaluation import read_ground_truth
 from cpn.evaluation.analysis import Analysis
-from cpn.evaluation.results import parse_results
+from cpn.evaluation.diagnosis import diagnose
 from cpn.report.data import KeypointType, Kind, Section
 from cpn.skeleton import COCO_17
 from cpn.tasks.evaluation_report import (
@@ -40,8 +40,8 @@ def analysis() -> Analysis:
         {"image_id": 7, "category_id": 1, "keypoints": keypoints, "score": score}
         for keypoints, score in ((found, 0.9), (away, 0.4))
     ]
-    truth = read_ground_truth(document)
-    return Analysis.of(truth, parse_results(results), COCO_17, resamples=20, confidence=0.9)
+    diagnosis = diagnose(read_ground_truth(document), results, COCO_17)
+    return Analysis.of(diagnosis, resamples=20, confidence=0.9)
 
 
 def background(**changes: Any) -> Background:
@@ -80,7 +80,7 @@ def test_everybody_is_in_the_gallery(analysis: Analysis) -> None:
     assert gallery[2].box_xywh[0] == pytest.approx(5010.0)
 
 
-def test_nobody_to_find_leaves_sections_out(analysis: Analysis) -> None:
+def test_nobody_to_find_leaves_sections_out() -> None:
     truth = read_ground_truth(
         {
             "images": [{"id": 7}],
@@ -88,7 +88,7 @@ def test_nobody_to_find_leaves_sections_out(analysis: Analysis) -> None:
             "categories": [{"id": 1, "name": "p", "keypoints": list(COCO_17.keypoint_names)}],
         }
     )
-    empty = Analysis.of(truth, [], COCO_17, resamples=5, confidence=0.9)
+    empty = Analysis.of(diagnose(truth, [], COCO_17), resamples=5, confidence=0.9)
     data = report_data(empty, background(calibration={"poses": 0}))
     assert (data.errors, data.curves, data.calibration) == (None, [], [])
     assert data.why_missing[Section.CURVES] == "Nobody is to be found."
