@@ -7,7 +7,6 @@ any port and no process group exists.
 import logging
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cpn.engine.roll_call import silent_peers
 from cpn.errors import UserError, first_line
 from cpn.interruption import die_with_parent
 
@@ -26,9 +26,6 @@ T = TypeVar("T")
 
 # In what gloo and its stores raise, which has no type of its own; not all of it says "gloo".
 _OF_GLOO = ("gloo", "Application timeout", "Timed out waiting", "Wait timeout", "by peer")
-
-# Who is alive notices at about the same time that somebody is missing.
-ROLL_CALL_SECONDS = 2.0
 
 
 class LostPeerError(UserError):
@@ -105,33 +102,11 @@ class DistributedContext:
         except RuntimeError as error:
             if not self.is_distributed or not _is_of_communication(error):
                 raise
-            lost = _named(self._silent_peers())
+            lost = _named(silent_peers(self.rank, self.world_size))
             raise LostPeerError(
                 f"rank {self.rank} lost {lost} at {place()} ({_reason(error)}), whose "
                 "output says why; the same command with run.if_exists=resume goes on"
             ) from error
-
-    def _silent_peers(self) -> list[int]:
-        """The ranks that died or hang: the others say in the group's store that they are here."""
-        peers = [rank for rank in range(self.world_size) if rank != self.rank]
-        if len(peers) == 1:
-            return peers
-        # Restarted ranks may have the same store.
-        call = f"cpn/roll_call/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-        end = time.monotonic() + ROLL_CALL_SECONDS
-        silent: list[int] = []
-        try:
-            store = dist.distributed_c10d._get_default_store()  # noqa: SLF001 - none is public
-            store.set(f"{call}/{self.rank}", "here")
-        except (RuntimeError, ValueError):  # there is none yet, or its server, rank 0, is gone too
-            return silent
-        for peer in peers:
-            left = max(0.01, end - time.monotonic())
-            try:
-                store.wait([f"{call}/{peer}"], timedelta(seconds=left))
-            except RuntimeError:
-                silent.append(peer)
-        return silent
 
     @torch.no_grad()
     def average_batch_norm(self, module: nn.Module) -> None:

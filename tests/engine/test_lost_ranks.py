@@ -5,7 +5,6 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 
 from cpn.engine.distributed import DistributedContext, LostPeerError, distributed_context
 from cpn.engine.failpoints import VARIABLE
@@ -124,11 +123,7 @@ def test_another_error_is_not_taken_for_a_lost_rank() -> None:
     assert caught.value is error
 
 
-def test_without_a_store_to_ask_the_rank_has_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone() -> None:
-        raise torch.distributed.DistNetworkError("the server is gone")
-
-    monkeypatch.setattr(torch.distributed.distributed_c10d, "_get_default_store", gone)
+def test_before_there_is_a_group_the_rank_has_no_number() -> None:
     with (
         pytest.raises(LostPeerError, match=r"rank 0 lost another rank at step 1 \(Connection clo"),
         DistributedContext(0, 3).named_loss_of_peers(lambda: "step 1"),
