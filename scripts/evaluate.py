@@ -1,7 +1,7 @@
 """Evaluate a checkpoint, or score a COCO results file. Run with --help for the options."""
 
+from cpn.config.evaluation_schema import EvaluateConfig
 from cpn.config.load import script
-from cpn.config.schema import EvaluateConfig
 
 
 @script("evaluate", EvaluateConfig, tabulated=True)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cpn.atomic import plain_json, write_json
-from cpn.config.schema import CompareConfig
+from cpn.config.evaluation_schema import CompareConfig
 from cpn.evaluation import (
     GroundTruth,
     KeypointResult,

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from cpn.atomic import plain_json, write_json
 from cpn.build import load_model_with_metadata
 from cpn.config.data_schema import SplitConfig
-from cpn.config.schema import EvaluateConfig, TrainConfig
+from cpn.config.evaluation_schema import EvaluateConfig
+from cpn.config.schema import TrainConfig
 from cpn.data.lost_workers import named_loss_of_workers
 from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.precision import Precision

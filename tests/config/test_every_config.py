@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 import cpn.config.data_schema
+import cpn.config.evaluation_schema
 import cpn.config.schema
 from cpn.config.allowed import all_paths, descend, dotted, keys_of
 from cpn.config.guard import refuse_hostile_yaml
@@ -32,7 +33,8 @@ def _primary_names() -> list[str]:
 @cache
 def _schemas() -> dict[str, type[BaseModel]]:
     """Read which schema each script gives its primary config: `@script("train", TrainConfig)`."""
-    known = {**vars(cpn.config.data_schema), **vars(cpn.config.schema)}
+    homes = cpn.config.data_schema, cpn.config.evaluation_schema, cpn.config.schema
+    known = {name: value for home in homes for name, value in vars(home).items()}
     found = {}
     for file in (ROOT / "scripts").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

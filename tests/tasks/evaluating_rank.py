@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from cpn.config.evaluation_schema import EvaluateConfig
 from cpn.config.load import configure_logging
-from cpn.config.schema import EvaluateConfig
 from cpn.config.validation import validate_plain
 from cpn.estimator import PoseEstimator
 from cpn.tasks.evaluate import evaluate

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cpn.config.schema import CompareConfig
+from cpn.config.evaluation_schema import CompareConfig
 from cpn.errors import UserError
 from cpn.tasks.compare import compare
 from tests.evaluation.conftest import person

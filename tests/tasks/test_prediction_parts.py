@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cpn.config.schema import DecodeOverrides, EvaluateConfig, PostprocessOverrides, TrainConfig
+from cpn.config.evaluation_schema import DecodeOverrides, EvaluateConfig, PostprocessOverrides
+from cpn.config.schema import TrainConfig
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from cpn.config.evaluation_schema import EvaluateConfig
 from cpn.config.load import configure_logging
-from cpn.config.schema import EvaluateConfig, TrainConfig
+from cpn.config.schema import TrainConfig
 from cpn.config.validation import validate_plain
 from cpn.errors import UserError
 from cpn.tasks.evaluate import evaluate
