@@ -9,8 +9,8 @@ from cpn.evaluation.coco_keypoints import (
     COCO_METRICS,
     category_skeleton,
     evaluate_keypoints,
+    read_results_for,
     score_results_file,
-    write_metrics,
 )
 from cpn.evaluation.ground_truth import GroundTruth, read_ground_truth
 from cpn.evaluation.predictions import PosePredictions, check_complete
@@ -33,8 +33,8 @@ __all__ = [
     "evaluate_keypoints",
     "read_ground_truth",
     "read_results",
+    "read_results_for",
     "score_results_file",
     "to_coco_results",
-    "write_metrics",
     "write_results",
 ]

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cpn.atomic import plain_json, write_json
 from cpn.errors import UserError
 from cpn.evaluation.coco_api import CocoEvaluation, Engine
 from cpn.evaluation.ground_truth import GroundTruth, read_ground_truth
@@ -124,16 +123,21 @@ def score_results_file(
         UserError: a file is refused, with the record; or the sigmas are not known.
     """
     truth = read_ground_truth(annotations)
-    oks_sigmas = category_skeleton(truth, sigmas).sigmas
-    _check_sigmas(truth, oks_sigmas)
-    records = read_results(
-        results,
+    skeleton = category_skeleton(truth, sigmas)
+    _check_sigmas(truth, skeleton.sigmas)
+    records = read_results_for(truth, skeleton, results)
+    chosen = truth.restrict(image_ids=image_ids, annotation_ids=annotation_ids)
+    return _evaluated(chosen, records, skeleton.sigmas, engine).metrics
+
+
+def read_results_for(truth: GroundTruth, skeleton: Skeleton, path: Path) -> list[KeypointResult]:
+    """Read and check a results file that belongs to a ground truth; raises as `read_results`."""
+    return read_results(
+        path,
         image_ids=truth.image_ids,
         category_id=truth.category_id,
-        num_keypoints=len(oks_sigmas),
+        num_keypoints=skeleton.num_keypoints,
     )
-    chosen = truth.restrict(image_ids=image_ids, annotation_ids=annotation_ids)
-    return _evaluated(chosen, records, oks_sigmas, engine).metrics
 
 
 def category_skeleton(truth: GroundTruth, sigmas: Sequence[float] | None = None) -> Skeleton:
@@ -173,11 +177,6 @@ def category_skeleton(truth: GroundTruth, sigmas: Sequence[float] | None = None)
         truth.category_id,
     )
     return COCO_17
-
-
-def write_metrics(metrics: Mapping[str, float], path: Path) -> None:
-    """Write numbers by name, atomically; NaN (no ground truth) is null, as JSON has no NaN."""
-    write_json(path, plain_json(metrics))
 
 
 def _check_sigmas(truth: GroundTruth, sigmas: Sequence[float]) -> None:

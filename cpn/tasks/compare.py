@@ -17,7 +17,7 @@ from cpn.evaluation import (
     KeypointResult,
     category_skeleton,
     read_ground_truth,
-    read_results,
+    read_results_for,
 )
 from cpn.evaluation.bootstrap import Difference, paired_bootstrap
 from cpn.evaluation.by_keypoint import match_subset
@@ -70,7 +70,10 @@ def compare(config: CompareConfig) -> Comparison:
     """
     truth = read_ground_truth(Path(config.annotations))
     skeleton = category_skeleton(truth, config.sigmas)
-    pair = _read(config.a, truth, skeleton), _read(config.b, truth, skeleton)
+    pair = (
+        read_results_for(truth, skeleton, Path(config.a)),
+        read_results_for(truth, skeleton, Path(config.b)),
+    )
     comparison = Comparison(
         metrics=_differences(config, *(_matches(truth, found, skeleton) for found in pair)),
         keypoints=_by_keypoint(config, truth, pair, skeleton),
@@ -81,15 +84,6 @@ def compare(config: CompareConfig) -> Comparison:
         write_json(Path(config.out), plain_json(_document(config, comparison)))
         logger.info("written: %s", config.out)
     return comparison
-
-
-def _read(path: str, truth: GroundTruth, skeleton: Skeleton) -> list[KeypointResult]:
-    return read_results(
-        Path(path),
-        image_ids=truth.image_ids,
-        category_id=truth.category_id,
-        num_keypoints=skeleton.num_keypoints,
-    )
 
 
 def _matches(truth: GroundTruth, found: list[KeypointResult], skeleton: Skeleton) -> Matches:

@@ -24,7 +24,7 @@ from cpn.evaluation import (
     COCO_METRICS,
     category_skeleton,
     read_ground_truth,
-    read_results,
+    read_results_for,
     write_results,
 )
 from cpn.evaluation.analysis import Analysis
@@ -67,12 +67,7 @@ def _score_file(config: EvaluateConfig, path: Path) -> dict[str, float]:
     assert config.annotations is not None, "the schema asks for annotations"
     truth = read_ground_truth(Path(config.annotations))
     skeleton = category_skeleton(truth, config.sigmas)
-    results = read_results(
-        path,
-        image_ids=truth.image_ids,
-        category_id=truth.category_id,
-        num_keypoints=skeleton.num_keypoints,
-    )
+    results = read_results_for(truth, skeleton, path)
     engine = config.evaluation.engine
     metrics = match_keypoints(truth, results, sigmas=skeleton.sigmas, engine=engine).metrics
     out = Path(config.out) if config.out else path.with_name(f"{path.stem}_metrics.json")

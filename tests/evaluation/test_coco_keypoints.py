@@ -22,7 +22,6 @@ from cpn.evaluation import (
     evaluate_keypoints,
     read_ground_truth,
     score_results_file,
-    write_metrics,
 )
 from cpn.skeleton import COCO_17
 
@@ -297,11 +296,6 @@ def test_a_custom_skeleton_is_scored_from_files(document: Document, tmp_path: Pa
         tmp_path / "dt.json", tmp_path / "gt.json", sigmas=[0.1, 0.1], image_ids=[7]
     )
     assert metrics["AP"] == 1.0
-
-
-def test_metrics_are_written_by_name_with_null_for_nan(tmp_path: Path) -> None:
-    write_metrics({"AP": 0.25, "APL": math.nan}, tmp_path / "metrics.json")
-    assert json.loads((tmp_path / "metrics.json").read_text()) == {"AP": 0.25, "APL": None}
 
 
 anything = st.recursive(
