@@ -69,9 +69,10 @@ def test_a_rank_that_hangs_or_dies_is_named(
     assert _lose(tmp_path, fault, world_size=world_size) == [2] * (world_size - 1)
     for rank in set(range(world_size)) - {lost}:
         (line,) = (tmp_path / f"rank_{rank}.log").read_text().splitlines()
+        # On a busy machine one that is only slow to answer may be named beside it.
+        named = rf"ranks? (\d, )*{lost}(, \d)*"
         assert re.fullmatch(
-            rf"rank {rank} lost rank {lost} at step {step} \([^/]+\), whose output says why; .*",
-            line,
+            rf"rank {rank} lost {named} at step {step} \([^/]+\), whose output says why; .*", line
         )
     store = tiny_run(tmp_path / "run").trainer.store
     found = store.load_newest()
