@@ -43,7 +43,7 @@ MEANINGS = {
     Mistake.INVERSION: "on the same person's other side",
     Mistake.SWAP: "on another person",
     Mistake.MISS: "near no place where it could belong",
-    Mistake.SCORE: "people with a better result that had a lower score",
+    Mistake.SCORE: "people with a better result of a lower score; fixed: all in order of OKS",
     Mistake.FALSE_POSITIVE: "results on the background, and further results of a person",
     Mistake.FALSE_NEGATIVE: "people without a result",
 }
