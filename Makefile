@@ -29,7 +29,8 @@ demo: $(STAMP) $(DATA)/annotations/person_keypoints_val.json ## generate people,
 	$(BIN)/python scripts/predict.py checkpoint=$(RUN)/best.safetensors source=$(DATA)/images/val \
 		boxes=$(DATA)/annotations/person_keypoints_val.json out=$(RUN)/predictions
 	@printf '\nThe results are in %s:\n' '$(RUN)'
-	@printf '  %-28s %s\n' 'evaluation.json' 'AP and the other COCO numbers' \
+	@printf '  %-28s %s\n' 'evaluation.html' 'the evaluation to look at, in a browser' \
+		'evaluation.json' 'AP and the other COCO numbers' \
 		'predictions/' 'pictures with skeletons, keypoints as JSON' \
 		'best.safetensors' 'the model: cpn.Predictor.from_checkpoint("$(RUN)/best.safetensors")' \
 		'metrics.jsonl, tensorboard/' 'the learning curves'
