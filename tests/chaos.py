@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402 - the server imports once and forks
+import cv2  # noqa: E402 - the server imports once and forks
+import torch  # noqa: E402
 
 from cpn.config.load import configure_logging  # noqa: E402
 from cpn.config.schema import TrainConfig  # noqa: E402
@@ -119,12 +120,17 @@ def run_killed(
                 kill(processes)
                 _require_whole_state(config)
                 continue
-        wait_for(processes, TIMEOUT_SECONDS)
-        codes = [process.exitcode for process in processes]
-        kill(processes)
-        if any(codes):
-            raise SystemExit(f"a run ended with {codes}, see {log}:\n{log.read_text()[-4000:]}")
-        return Outcome(kills, digest(Path(config.run.root) / config.run.name))
+        return Outcome(kills, _digest_at_end(config, processes, log))
+
+
+def _digest_at_end(config: TrainConfig, processes: Sequence[Any], log: Path) -> str:
+    """What the run left, once it has ended well."""
+    wait_for(processes, TIMEOUT_SECONDS)
+    codes = [process.exitcode for process in processes]
+    kill(processes)
+    if any(code != 0 for code in codes):
+        raise SystemExit(f"a run ended with {codes}, see {log}:\n{log.read_text()[-4000:]}")
+    return digest(Path(config.run.root) / config.run.name)
 
 
 def _require_whole_state(config: TrainConfig) -> None:
@@ -145,6 +151,9 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="cpn-chaos-"))
     rng = random.Random(options.seed)
+    # A fork does not take the threads of OpenMP along, and waits for them at its first product.
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     make_people(folder / "data")
     references: dict[World, tuple[str, float]] = {}
     kills = mismatches = runs = 0
@@ -157,11 +166,8 @@ def main() -> None:
             config = run_config(folder, f"reference_{number}", workers=world.workers)
             before = time.monotonic()
             processes = start(config, world, log)
-            wait_for(processes, TIMEOUT_SECONDS)
-            references[world] = (
-                digest(Path(config.run.root) / config.run.name),
-                time.monotonic() - before,
-            )
+            ended = _digest_at_end(config, processes, log)
+            references[world] = (ended, time.monotonic() - before)
         expected, seconds = references[world]
         config = run_config(folder, f"killed_{number}", workers=world.workers)
         outcome = run_killed(config, world, rng, expected=seconds, log=log)
