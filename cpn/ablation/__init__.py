@@ -1,0 +1,1 @@
+"""Studies: which variants are trained, what became of them, and what their figures say."""

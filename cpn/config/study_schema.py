@@ -1,0 +1,87 @@
+"""The configuration of `scripts/ablate.py`: a study of named variants; see `cpn.config.schema`."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from cpn.config.network_schema import Count, Positive, PositiveInt, Strict
+from cpn.config.schema import TrainConfig
+
+# They become names of folders, and words in a table.
+VariantName = Annotated[str, Field(pattern=r"^[\w.+\-]+$", max_length=60)]
+# What a study decides for each of its runs.
+OWN_KEYS = ("seed", "run")
+
+
+class PublishedFigure(Strict):
+    """What a paper reports of a variant; it stands beside ours in the table."""
+
+    ap: float | None = Field(default=None, ge=0, le=100, description="OKS AP in percent")
+    gflops: Positive | None = None
+
+
+class VariantConfig(Strict):
+    """One row of the table."""
+
+    overrides: list[str] = Field(description="as on the command line of scripts/train.py")
+    published: PublishedFigure = PublishedFigure()
+
+
+class BudgetConfig(Strict):
+    """How much a variant may cost; what that cuts is told in the table."""
+
+    steps: PositiveInt | None = Field(
+        description="optimizer steps of a run at most, in whole epochs, at least one"
+    )
+    minutes: Positive | None = Field(
+        description="of a run at most, by a short timing of each variant: fewer epochs of a slow one"
+    )
+    halving: bool = Field(
+        description="after each seed only the better half of the variants goes on, and the baseline"
+    )
+
+
+class StudyConfig(Strict):
+    """Which variants are trained, how often, and how."""
+
+    name: str = Field(pattern=r"^[\w.\-]+$", description="of the study's folder in `out`")
+    title: str = Field(min_length=1, description="heads the table")
+    source: str | None = Field(description="where the published figures are from")
+    baseline: VariantName = Field(description="the variant that the others are compared with")
+    variants: Annotated[dict[VariantName, VariantConfig], Field(min_length=1)]
+    only: list[VariantName] | None = Field(description="these variants and the baseline; null: all")
+    seeds: Annotated[list[Count], Field(min_length=1)]
+    jobs: PositiveInt | None = Field(
+        description="runs at the same time; null: one per GPU, or as many as cores and memory allow"
+    )
+    budget: BudgetConfig
+    timing_steps: PositiveInt = Field(description="of the short timing of each variant")
+    confidence: float = Field(gt=0, lt=1, description="of the intervals")
+    resamples: PositiveInt = Field(description="of the images, for intervals and p-values")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for name in [self.baseline, *(self.only or [])]:
+            if name not in self.variants:
+                raise ValueError(f"no variant {name}; there are {', '.join(self.variants)}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds are repeated: {self.seeds}")
+        if self.budget.halving and len(self.seeds) < 2:
+            raise ValueError("budget.halving=true needs two seeds or more")
+        return self
+
+    def chosen(self) -> dict[str, VariantConfig]:
+        """The variants to train by name, the baseline among them, in the order of the file."""
+        wanted = set(self.only or self.variants) | {self.baseline}
+        return {name: variant for name, variant in self.variants.items() if name in wanted}
+
+
+class AblateConfig(TrainConfig):
+    """`scripts/ablate.py`: every variant of a study with every seed, and their table.
+
+    The rest is the training config that the variants change.
+    """
+
+    study: StudyConfig
+    out: str = Field(min_length=1, description="folder of studies and of the runs they share")
+    dry_run: bool = Field(description="only time the variants, and tell what the study would cost")
