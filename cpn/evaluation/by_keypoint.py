@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
-import numpy as np
 
 from cpn.evaluation.coco_api import Engine
 from cpn.evaluation.coco_keypoints import KeypointEvaluation, match_keypoints
@@ -88,12 +87,20 @@ def _truth_of(truth: GroundTruth, indices: Sequence[int]) -> GroundTruth:
 
 def _result_of(result: KeypointResult, indices: Sequence[int]) -> KeypointResult:
     """With the box that COCO would give it by all of its keypoints: it decides about its size."""
-    x, y = result.keypoints[::3], result.keypoints[1::3]
-    box = result.bbox or [min(x), min(y), max(x) - min(x), max(y) - min(y)]
-    return msgspec.structs.replace(result, keypoints=_triples(result.keypoints, indices), bbox=box)
+    box = result.bbox
+    if not box:
+        x, y = result.keypoints[::3], result.keypoints[1::3]
+        left, top = min(x), min(y)
+        box = [left, top, max(x) - left, max(y) - top]
+    return KeypointResult(
+        result.image_id,
+        result.category_id,
+        _triples(result.keypoints, indices),
+        result.score,
+        box,
+    )
 
 
 def _triples(flat: list[float], indices: Sequence[int]) -> list[float]:
     """x, y, v of some keypoints; an unlabelled person may have none at all."""
-    chosen: list[float] = np.reshape(flat, (-1, 3))[list(indices)].ravel().tolist() if flat else []
-    return chosen
+    return [number for k in indices for number in flat[3 * k : 3 * k + 3]]

@@ -11,7 +11,13 @@ import msgspec
 from cpn.errors import UserError
 from cpn.evaluation.coco_api import CocoEvaluation, Engine
 from cpn.evaluation.ground_truth import GroundTruth, read_ground_truth
-from cpn.evaluation.results import KeypointResult, check_results, parse_results, read_results
+from cpn.evaluation.results import (
+    KeypointResult,
+    check_results,
+    parse_results,
+    read_results,
+    warn_of_duplicates,
+)
 from cpn.skeleton import COCO_17, Skeleton, sided_pairs, skeleton_from_category
 
 logger = logging.getLogger(__name__)
@@ -25,7 +31,7 @@ class KeypointEvaluation(NamedTuple):
     Attributes:
         metrics: the numbers named in `COCO_METRICS`, 0..1. A number is NaN when there is no ground
             truth for it (say, APL without large persons; pycocotools says -1); no NaN is ever
-            "best". With ground truth but no results it is 0, and a warning is logged.
+            "best". With ground truth but no results it is 0.
         coco: gives the matches.
     """
 
@@ -42,7 +48,7 @@ def evaluate_keypoints(
     annotation_ids: Collection[int] | None = None,
     engine: Engine = "pycocotools",
 ) -> dict[str, float]:
-    """Score keypoint results as pycocotools does.
+    """Score keypoint results as pycocotools does; a warning is logged where there are none.
 
     Args:
         annotations: COCO file, its loaded document, or one that was read before.
@@ -60,41 +66,48 @@ def evaluate_keypoints(
             `read_ground_truth`), or there is not one positive sigma for each keypoint.
     """
     truth = annotations if isinstance(annotations, GroundTruth) else read_ground_truth(annotations)
-    chosen = truth.restrict(image_ids=image_ids, annotation_ids=annotation_ids)
-    return match_keypoints(chosen, results, known=truth, sigmas=sigmas, engine=engine).metrics
-
-
-def match_keypoints(
-    truth: GroundTruth,
-    results: Sequence[Mapping[str, Any] | KeypointResult],
-    *,
-    sigmas: Sequence[float],
-    known: GroundTruth | None = None,
-    engine: Engine = "pycocotools",
-) -> KeypointEvaluation:
-    """`evaluate_keypoints` with the matches.
-
-    Args:
-        truth: what is evaluated.
-        results: COCO keypoint results. Those of images that are not in `truth` are left out.
-        sigmas: the K OKS constants of the skeleton.
-        known: what `truth` is a part of: the results may be of all of its images.
-        engine: who computes.
-
-    Raises:
-        UserError: as `evaluate_keypoints`.
-    """
-    whole = known or truth
-    _check_sigmas(whole, sigmas)
+    _check_sigmas(truth, sigmas)
     records = parse_results(results)
     check_results(
         records,
         source="results",
-        image_ids=whole.image_ids,
+        image_ids=truth.image_ids,
         category_id=truth.category_id,
         num_keypoints=len(sigmas),
     )
-    return _evaluated(truth, records, sigmas, engine)
+    chosen = truth.restrict(image_ids=image_ids, annotation_ids=annotation_ids)
+    images = set(chosen.image_ids)
+    records = [record for record in records if record.image_id in images]
+    warn_of_duplicates(records, "results")
+    _warn_of_nothing(records, truth.source)
+    return match_keypoints(chosen, records, sigmas=sigmas, engine=engine).metrics
+
+
+def match_keypoints(
+    truth: GroundTruth,
+    results: Sequence[KeypointResult],
+    *,
+    sigmas: Sequence[float],
+    engine: Engine = "pycocotools",
+) -> KeypointEvaluation:
+    """`evaluate_keypoints` with the matches, of what was checked before.
+
+    An analysis comes here some 60 times with parts of the same results: nothing is looked at
+    again, and no warning told again.
+
+    Args:
+        truth: what is evaluated.
+        results: as `check_results` passes them. Those of images that are not in `truth` are left
+            out.
+        sigmas: the K OKS constants of the skeleton.
+        engine: who computes.
+    """
+    images = set(truth.image_ids)
+    plain = [_plain(result) for result in results if result.image_id in images]
+    document = truth.to_coco()
+    coco = CocoEvaluation(document, plain, kind="keypoints", sigmas=sigmas, engine=engine)
+    metrics = dict(zip(COCO_METRICS, coco.statistics().tolist(), strict=True))
+    return KeypointEvaluation(metrics, coco)
 
 
 def score_results_file(
@@ -124,20 +137,28 @@ def score_results_file(
     """
     truth = read_ground_truth(annotations)
     skeleton = category_skeleton(truth, sigmas)
-    _check_sigmas(truth, skeleton.sigmas)
     records = read_results_for(truth, skeleton, results)
     chosen = truth.restrict(image_ids=image_ids, annotation_ids=annotation_ids)
-    return _evaluated(chosen, records, skeleton.sigmas, engine).metrics
+    return match_keypoints(chosen, records, sigmas=skeleton.sigmas, engine=engine).metrics
 
 
 def read_results_for(truth: GroundTruth, skeleton: Skeleton, path: Path) -> list[KeypointResult]:
-    """Read and check a results file that belongs to a ground truth; raises as `read_results`."""
-    return read_results(
+    """Read and check a results file that belongs to a ground truth, for `match_keypoints`.
+
+    A warning is logged where there are none.
+
+    Raises:
+        UserError: as `read_results`; or the persons have not the skeleton's keypoints.
+    """
+    _check_sigmas(truth, skeleton.sigmas)
+    records = read_results(
         path,
         image_ids=truth.image_ids,
         category_id=truth.category_id,
         num_keypoints=skeleton.num_keypoints,
     )
+    _warn_of_nothing(records, str(path))
+    return records
 
 
 def category_skeleton(truth: GroundTruth, sigmas: Sequence[float] | None = None) -> Skeleton:
@@ -193,17 +214,9 @@ def _check_sigmas(truth: GroundTruth, sigmas: Sequence[float]) -> None:
             )
 
 
-def _evaluated(
-    truth: GroundTruth, records: Sequence[KeypointResult], sigmas: Sequence[float], engine: Engine
-) -> KeypointEvaluation:
-    chosen = set(truth.image_ids)
-    results = [_plain(record) for record in records if record.image_id in chosen]
-    if not results:
-        logger.warning("%s: no results to evaluate: AP is 0 by definition", truth.source)
-    document = truth.to_coco()
-    coco = CocoEvaluation(document, results, kind="keypoints", sigmas=sigmas, engine=engine)
-    metrics = dict(zip(COCO_METRICS, coco.statistics().tolist(), strict=True))
-    return KeypointEvaluation(metrics, coco)
+def _warn_of_nothing(records: Sequence[KeypointResult], source: str) -> None:
+    if not records:
+        logger.warning("%s: no results to evaluate: AP is 0 by definition", source)
 
 
 def _plain(record: KeypointResult) -> dict[str, Any]:

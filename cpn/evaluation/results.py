@@ -1,6 +1,7 @@
 """COCO keypoint results: a JSON list of {image_id, category_id, keypoints, score}."""
 
 import logging
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def write_results(results: Sequence[Mapping[str, Any]], path: Path) -> None:
 def read_results(
     path: Path, *, image_ids: Collection[int], category_id: int, num_keypoints: int
 ) -> list[KeypointResult]:
-    """Read and check a results file.
+    """Read and check a results file; a warning is logged where results repeat others.
 
     Args:
         path: the JSON file.
@@ -84,6 +85,7 @@ def read_results(
         category_id=category_id,
         num_keypoints=num_keypoints,
     )
+    warn_of_duplicates(results, str(path))
     return results
 
 
@@ -104,7 +106,7 @@ def check_results(
     category_id: int,
     num_keypoints: int,
 ) -> None:
-    """Refuse what pycocotools would score wrongly without a word, and count duplicates.
+    """Refuse what pycocotools would score wrongly without a word.
 
     Raises:
         UserError: wrong category, wrong number of keypoints, a box on some records only, unknown
@@ -125,7 +127,6 @@ def check_results(
     _check_boxes(results, source)
     _check_images(results, source, image_ids)
     _check_finite(results, source)
-    _warn_of_duplicates(results, source)
 
 
 def _check_boxes(results: Sequence[KeypointResult], source: str) -> None:
@@ -142,11 +143,12 @@ def _check_images(
     results: Sequence[KeypointResult], source: str, image_ids: Collection[int]
 ) -> None:
     known = set(image_ids)
-    unknown = {
-        r.image_id: i for i, r in reversed(list(enumerate(results))) if r.image_id not in known
-    }
+    unknown: dict[int, int] = {}  # the first record of each
+    for index, result in enumerate(results):
+        if result.image_id not in known:
+            unknown.setdefault(result.image_id, index)
     if unknown:
-        first = sorted(unknown.items(), key=lambda item: item[1])[:MAX_NAMED]
+        first = list(unknown.items())[:MAX_NAMED]
         places = ", ".join(f"{image_id} (record {index})" for image_id, index in first)
         raise UserError(
             f"{source}: {len(unknown)} image_id values are not in the annotations (first:"
@@ -160,10 +162,10 @@ def _check_finite(results: Sequence[KeypointResult], source: str) -> None:
         for index, result in enumerate(results)
         for name, numbers in (
             ("keypoints", result.keypoints),
-            ("score", result.score),
+            ("score", [result.score]),
             ("bbox", result.bbox or []),
         )
-        if not np.isfinite(numbers).all()
+        if not all(map(math.isfinite, numbers))
     ]
     if bad:
         places = ", ".join(
@@ -177,7 +179,8 @@ def _check_finite(results: Sequence[KeypointResult], source: str) -> None:
         )
 
 
-def _warn_of_duplicates(results: Sequence[KeypointResult], source: str) -> None:
+def warn_of_duplicates(results: Sequence[KeypointResult], source: str) -> None:
+    """Log how many results repeat another one."""
     distinct = {(result.image_id, tuple(result.keypoints)) for result in results}
     repeated = len(results) - len(distinct)
     if repeated:

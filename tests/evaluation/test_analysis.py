@@ -1,4 +1,5 @@
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,15 @@ def test_nothing_found_and_nobody_there(document: Document) -> None:
     found = analysis_of(document, [], resamples=5)
     assert np.isnan(found.metrics["AP"])
     assert json.dumps(plain_json(found.to_dict()), allow_nan=False)
+
+
+def test_what_was_checked_before_gives_no_warning(
+    document: Document, perfect: Perfect, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = perfect(document)
+    # Of the upper body alone one repeats the other; and somebody is lost in most of the slices.
+    results.append(results[0] | {"keypoints": [*results[0]["keypoints"][:48], 0.0, 0.0, 1.0]})
+    with caplog.at_level(logging.WARNING):
+        analysis_of(document, results, resamples=0)
+        analysis_of(document, [], resamples=0)
+    assert not caplog.messages

@@ -149,11 +149,25 @@ def test_empty_results_are_zero_with_a_warning(
     assert "no results to evaluate: AP is 0" in caplog.text
 
 
-def test_an_empty_results_file_is_zero(document: Document, tmp_path: Path) -> None:
+def test_an_empty_results_file_is_zero(
+    document: Document, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "gt.json").write_text(json.dumps(document))
     (tmp_path / "dt.json").write_text("[]")
-    metrics = score_results_file(tmp_path / "dt.json", tmp_path / "gt.json")
+    with caplog.at_level(logging.WARNING):
+        metrics = score_results_file(tmp_path / "dt.json", tmp_path / "gt.json")
     assert metrics == dict.fromkeys(COCO_METRICS, 0.0)
+    expected = f"{tmp_path / 'dt.json'}: no results to evaluate: AP is 0 by definition"
+    assert caplog.messages == [expected]
+
+
+def test_repeated_results_are_told_once(
+    document: Document, perfect: Perfect, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        evaluate_keypoints(document, perfect(document) * 2, sigmas=SIGMAS)
+    (told,) = caplog.messages
+    assert told.startswith("results: 3 of 6 results repeat another")
 
 
 @pytest.mark.parametrize("with_results", [True, False])
