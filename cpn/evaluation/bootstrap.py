@@ -23,7 +23,10 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """A number with the interval that holds the true one in `confidence` of data sets; or NaN."""
+    """A number with the interval that holds the true one in `confidence` of data sets; or NaN.
+
+    One image says nothing of others: its numbers have no interval.
+    """
 
     value: float
     low: float
@@ -38,7 +41,8 @@ class Difference(NamedTuple):
         second: of b.
         difference: b - a, with its interval.
         p_value: how often, if both were equally good, a difference that large or larger would be
-            seen in either direction; 1 / R at least, NaN if there is nothing to compare.
+            seen in either direction; 2 / (R + 1) at least, and no less than I images can show
+            (see `_p_value`). NaN if there is nothing to compare.
     """
 
     first: float
@@ -62,10 +66,10 @@ def bootstrap(
         confidence: share of data sets whose interval is to hold the true number.
         seed: of the resamples.
     """
-    values = matches.statistics()
+    values, images = matches.statistics(), _telling_images(matches)
     drawn = resampled_statistics([matches], resamples=resamples, seed=seed)[0]
     return {
-        name: _interval(float(value), column, confidence)
+        name: _interval(float(value), column, confidence, images)
         for name, value, column in zip(COCO_METRICS, values, drawn.T, strict=True)
     }
 
@@ -96,12 +100,14 @@ def paired_bootstrap(
     if not _same_people(first, second):
         raise ValueError("the two sets of results were matched with different images or people")
     pair = resampled_statistics([first, second], resamples=resamples, seed=seed)
+    images = _telling_images(first, second)
     found = {}
     for name, a, b, changes in zip(
         COCO_METRICS, first.statistics(), second.statistics(), (pair[1] - pair[0]).T, strict=True
     ):
-        difference = _interval(float(b - a), changes, confidence)
-        found[name] = Difference(float(a), float(b), difference, _p_value(changes))
+        difference = _interval(float(b - a), changes, confidence, images)
+        p_value = _p_value(changes, images)
+        found[name] = Difference(float(a), float(b), difference, p_value)
     return found
 
 
@@ -123,26 +129,34 @@ def _weights(num_images: int, resamples: int, seed: int) -> Iterator[IntArray]:
         yield random.multinomial(num_images, shares, size=count)
 
 
-def _interval(value: float, drawn: FloatArray, confidence: float) -> Interval:
+def _telling_images(*sets: Matches) -> int:
+    """How many images have somebody to find or a result; the others change no number."""
+    places = [np.concatenate([one.person_images, one.result_images]) for one in sets]
+    return len(np.unique(np.concatenate(places)))
+
+
+def _interval(value: float, drawn: FloatArray, confidence: float, images: int) -> Interval:
     """The percentiles of what was drawn; resamples without anybody to find say nothing."""
     known = drawn[np.isfinite(drawn)]
-    if not len(known) or not np.isfinite(value):
+    if images < 2 or not len(known) or not np.isfinite(value):
         return Interval(value, float("nan"), float("nan"))
     tail = (1.0 - confidence) / 2
     low, high = np.quantile(known, [tail, 1.0 - tail])
     return Interval(value, float(low), float(high))
 
 
-def _p_value(changes: FloatArray) -> float:
+def _p_value(changes: FloatArray, images: int) -> float:
     """Two-sided: the interval that just touches 0 has this much outside it.
 
-    Where nothing ever changes, as for equal results, it is 1.
+    Where nothing ever changes, as for equal results, it is 1. Resamples of a few images cannot
+    know that others might differ: were both equally good, b would be the better one on all of I
+    images, or a would, with a chance of 2^(1 - I); no p-value is below that.
     """
     known = changes[np.isfinite(changes)]
     if not len(known):
         return float("nan")
     side = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    return min(1.0, 2 * (side + 1) / (len(known) + 1))
+    return min(1.0, max(2 * (side + 1) / (len(known) + 1), 2.0 ** (1 - images)))
 
 
 def _same_people(first: Matches, second: Matches) -> bool:

@@ -258,7 +258,7 @@ class ReportData:
         num_people: ground truths that count.
         num_detections: results that were scored.
         headline: the COCO numbers by name, in their order, and any other, 0..1.
-        interval_note: what the intervals are, say "95 % bootstrap over images, 1,000 resamples".
+        interval_note: what the intervals are, say "95 % intervals: bootstrap over images", or why none.
         facts: of model, checkpoint and data, shown as they are.
         curves: precision-recall, a picture per group.
         keypoints: a row per keypoint.

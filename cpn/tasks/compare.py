@@ -126,16 +126,26 @@ def _changes(truth: GroundTruth, pair: Pair, skeleton: Skeleton) -> list[PersonC
 def _show(config: CompareConfig, comparison: Comparison) -> None:
     console = Console(width=None if Console().is_terminal else 120)
     console.print(f"a: {config.a}\nb: {config.b}\non {config.annotations}", highlight=False)
-    percent = f"{config.confidence:.0%} interval"
+    percent = f"{100 * config.confidence:.4g} % interval"
     for title, rows in (("", comparison.metrics), ("AP of", comparison.keypoints)):
         table = Table(title, "a", "b", "b - a", percent, "p-value")
         for name, row in rows.items():
-            low, high = f"{row.difference.low:+.4f}", f"{row.difference.high:+.4f}"
-            change, p = f"{row.difference.value:+.4f}", f"{row.p_value:.3f}"
-            table.add_row(name, f"{row.first:.4f}", f"{row.second:.4f}", change, f"{low} {high}", p)
+            table.add_row(name, *_cells(row))
         console.print(table)
     _show_people(config, comparison, console)
-    console.print(_verdict(comparison.metrics["AP"]), highlight=False)
+    console.print(_verdict(comparison.metrics["AP"], config.confidence), highlight=False)
+
+
+def _cells(row: Difference) -> list[str]:
+    """As text; a dash is what there is no ground truth or, of one image, no interval for."""
+    value, low, high = row.difference
+    numbers = [_text(row.first, ".4f"), _text(row.second, ".4f"), _text(value, "+.4f")]
+    interval = "-" if math.isnan(low) else f"{low:+.4f} {high:+.4f}"
+    return [*numbers, interval, _text(row.p_value, ".2g")]
+
+
+def _text(number: float, form: str) -> str:
+    return "-" if math.isnan(number) else format(number, form)
 
 
 def _show_people(config: CompareConfig, comparison: Comparison, console: Console) -> None:
@@ -156,16 +166,19 @@ def _show_people(config: CompareConfig, comparison: Comparison, console: Console
     console.print(table)
 
 
-def _verdict(difference: Difference) -> str:
+def _verdict(difference: Difference, confidence: float) -> str:
+    """One sentence; a winner is named where the interval and the p-value both say so."""
     value, low, high = difference.difference
     if math.isnan(value):
         return "nothing to compare: nobody is to be found"
     if value == 0:
         return "no difference: AP is the same"
-    if low <= 0 <= high:
-        return f"no difference shown: AP differs by {abs(value):.4f}, which may be chance"
-    better = "b" if value > 0 else "a"
-    return f"{better} is better: AP differs by {abs(value):.4f}, which chance does not explain"
+    told = f"AP differs by {abs(value):.4f} (p = {difference.p_value:.2g})"
+    if math.isnan(low):
+        return f"no difference shown: {told}; one image says nothing of others"
+    if low <= 0 <= high or difference.p_value > 1 - confidence:
+        return f"no difference shown: {told}, which may be chance"
+    return f"{'b' if value > 0 else 'a'} is better: {told}, which chance hardly explains"
 
 
 def _document(config: CompareConfig, comparison: Comparison) -> dict[str, Any]:

@@ -104,9 +104,10 @@ def _analysed(
         resamples=config.evaluation.resamples,
         confidence=config.evaluation.confidence,
     )
-    if (interval := analysis.intervals.get("AP")) is not None:
+    interval = analysis.intervals.get("AP")
+    if interval is not None and not math.isnan(interval.low):
         logger.info(
-            "AP %.4f, %.0f %% interval %.4f to %.4f (bootstrap over images)",
+            "AP %.4f, %.4g %% interval %.4f to %.4f (bootstrap over images)",
             interval.value,
             100 * config.evaluation.confidence,
             interval.low,

@@ -36,6 +36,7 @@ from cpn.report.data import (
     Slice,
 )
 
+FEW_IMAGES = 30  # of fewer, percentiles of resamples do not reach as far as chance does
 AREAS = {"all": "AP", "medium": "APM", "large": "APL"}
 
 MEANINGS = {
@@ -93,7 +94,7 @@ def report_data(analysis: Analysis, background: Background) -> ReportData:
         num_people=diagnosis.counts.people,
         num_detections=diagnosis.counts.detections,
         headline=_headline(analysis, background.extra),
-        interval_note=_interval_note(background) if analysis.intervals else None,
+        interval_note=_interval_note(analysis, background),
         facts=background.facts,
         curves=_curves(analysis),
         keypoints=[
@@ -164,11 +165,17 @@ def _headline(analysis: Analysis, extra: Mapping[str, float]) -> dict[str, Figur
     return figures | {name: Figure(value) for name, value in extra.items()}
 
 
-def _interval_note(background: Background) -> str:
+def _interval_note(analysis: Analysis, background: Background) -> str | None:
+    ends = [interval.low for interval in analysis.intervals.values()]
+    if not ends or math.isnan(analysis.metrics["AP"]):
+        return None
+    if all(map(math.isnan, ends)):
+        return "No intervals: one image says nothing of others"
+    few = len(analysis.diagnosis.truth.image_ids) < FEW_IMAGES
     return (
-        f"{background.confidence:.0%} intervals: bootstrap over images, {background.resamples:,}"
-        " resamples"
-    )
+        f"{100 * background.confidence:.4g} % intervals: bootstrap over images,"
+        f" {background.resamples:,} resamples"
+    ) + ("; of so few images they are too short" if few else "")
 
 
 def _curves(analysis: Analysis) -> list[CurveGroup]:

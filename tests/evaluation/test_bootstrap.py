@@ -48,8 +48,10 @@ def test_higher_confidence_is_a_longer_interval() -> None:
 
 
 def test_no_people_of_a_class_is_nan() -> None:
-    one = matches([[True]] * 2, [0], [0])
-    nobody_large = Matches(**(vars(one) | {"counted": np.array([[True], [True], [False]])}))
+    one = matches([[True] * 2] * 2, [0, 1], [0, 1])
+    nobody_large = Matches(
+        **(vars(one) | {"counted": np.array([[True] * 2, [True] * 2, [False] * 2])})
+    )
     found = bootstrap(nobody_large, resamples=20)
     assert all(math.isnan(number) for number in found["APL"])
     assert found["AP"] == pytest.approx((1.0, 1.0, 1.0))
@@ -60,6 +62,27 @@ def test_equal_results_do_not_differ() -> None:
     for difference in paired_bootstrap(one, one, resamples=50).values():
         assert difference.difference == (0.0, 0.0, 0.0)
         assert difference.p_value == 1.0
+
+
+def test_one_image_says_nothing_of_others() -> None:
+    # The second image has neither people nor results: it is as if it were not there.
+    found, lost = (matches([[right]] * 2, [0], [0]) for right in (True, False))
+    interval = bootstrap(found, resamples=50)["AP"]
+    assert interval.value == pytest.approx(1.0)
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+    difference = paired_bootstrap(lost, found, resamples=50)["AP"]
+    assert difference.difference.value == pytest.approx(1.0)
+    assert math.isnan(difference.difference.low)
+    assert difference.p_value == 1.0
+
+
+@pytest.mark.parametrize(("images", "p_value"), [(2, 0.5), (4, 0.125), (12, 2 / 1001)])
+def test_few_images_cannot_show_much(images: int, p_value: float) -> None:
+    # b finds the one person of every image, a nobody: in all resamples b is better.
+    places = list(range(images))
+    lost, found = (matches([[right] * images] * 2, places, places) for right in (False, True))
+    assert paired_bootstrap(lost, found)["AR"].p_value == pytest.approx(p_value)
 
 
 def test_pairing_cancels_what_both_find_hard() -> None:

@@ -101,6 +101,35 @@ def test_a_small_change_may_be_chance(
     assert "no difference shown: AP differs by 0.00" in capsys.readouterr().out
 
 
+def test_one_image_is_no_verdict(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(truth.read_text())
+    one = {"images": document["images"][:1], "annotations": document["annotations"][:2]}
+    written(truth, document | one)
+    a = results(truth, tmp_path / "a.json", wrist_moved=200.0)
+    b = results(truth, tmp_path / "b.json", wrist_moved=0.0)
+    found = compare(config(a, b, truth))
+    assert found.metrics["AP"].p_value == 1.0
+    shown = capsys.readouterr().out
+    assert "no difference shown: AP differs by 0.1000 (p = 1); one image says nothing" in shown
+    assert "nan" not in shown
+
+
+def test_three_images_are_too_few_for_a_verdict(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(truth.read_text())
+    three = {"images": document["images"][:3], "annotations": document["annotations"][:6]}
+    written(truth, document | three)
+    a = results(truth, tmp_path / "a.json", wrist_moved=200.0)
+    b = results(truth, tmp_path / "b.json", wrist_moved=0.0)
+    found = compare(config(a, b, truth))
+    assert found.metrics["AP"].difference.low > 0  # in every resample b is better
+    assert found.metrics["AP"].p_value == 0.25
+    assert "no difference shown: AP differs by 0.1000 (p = 0.25)" in capsys.readouterr().out
+
+
 def test_nobody_to_find_is_no_verdict(
     truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,7 +137,9 @@ def test_nobody_to_find_is_no_verdict(
     document = json.loads(truth.read_text())
     written(truth, document | {"annotations": [document["annotations"][0] | {"iscrowd": 1}]})
     compare(config(a, a, truth))
-    assert "nothing to compare: nobody is to be found" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "nothing to compare: nobody is to be found" in shown
+    assert "nan" not in shown
 
 
 def test_results_of_other_images_are_refused(truth: Path, tmp_path: Path) -> None:

@@ -26,11 +26,11 @@ CALIBRATION = {
 
 @pytest.fixture
 def analysis() -> Analysis:
-    """Person 1 found with the left wrist lost, person 2 not, and a result on the background."""
+    """Person 1 found with the left wrist lost, 2 on photo 9 not, and a result on the background."""
     names = list(COCO_17.keypoint_names)
     document = {
-        "images": [{"id": 7}],
-        "annotations": [person(1, 7, (10.0, 10.0)), person(2, 7, (200.0, 10.0))],
+        "images": [{"id": 7}, {"id": 9}],
+        "annotations": [person(1, 7, (10.0, 10.0)), person(2, 9, (200.0, 10.0))],
         "categories": [{"id": 1, "name": "person", "keypoints": names}],
     }
     found = list(person(1, 7, (10.0, 10.0))["keypoints"])
@@ -52,11 +52,14 @@ def background(**changes: Any) -> Background:
 
 def test_the_figures_are_those_of_the_analysis(analysis: Analysis) -> None:
     data = report_data(analysis, background(calibration=CALIBRATION))
-    assert (data.num_images, data.num_people, data.num_detections) == (1, 2, 2)
+    assert (data.num_images, data.num_people, data.num_detections) == (2, 2, 2)
     assert data.headline["AP"].value == analysis.metrics["AP"]
     assert data.headline["AP"].low == analysis.intervals["AP"].low
     assert data.headline["PCK"].low is None
-    assert data.interval_note == "90% intervals: bootstrap over images, 20 resamples"
+    note = (
+        "90 % intervals: bootstrap over images, 20 resamples; of so few images they are too short"
+    )
+    assert data.interval_note == note
     wrist = next(row for row in data.keypoints if row.name == "left_wrist")
     assert wrist.counts[KeypointType.MISS] == 1
     assert wrist.ap["all"].value == analysis.keypoints["left_wrist"]["AP"]
@@ -67,6 +70,18 @@ def test_the_figures_are_those_of_the_analysis(analysis: Analysis) -> None:
     assert data.calibration[0].bins[0].mean_oks == 0.75
     sides = {one.name for one in data.slices if one.group == "box area"}
     assert sides == {"96\u00b2 to 192\u00b2"}
+
+
+def test_one_photo_has_no_intervals_and_the_page_says_so() -> None:
+    document = {
+        "images": [{"id": 7}],
+        "annotations": [person(1, 7, (10.0, 10.0))],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(COCO_17.keypoint_names)}],
+    }
+    diagnosis = diagnose(read_ground_truth(document), [], COCO_17)
+    data = report_data(Analysis.of(diagnosis, resamples=20, confidence=0.9), background())
+    assert data.interval_note == "No intervals: one image says nothing of others"
+    assert data.headline["AP"].interval is None
 
 
 def test_everybody_is_in_the_gallery(analysis: Analysis) -> None:
