@@ -66,12 +66,11 @@ def reliability(
     """Scores against what they promise, in bins of equal width.
 
     Args:
-        scores: (N,) at least 0.
+        scores: (N,).
         qualities: (N,) OKS of the same poses.
-        num_bins: from 0 to 1, or to the highest score where that is more.
+        num_bins: from 0 to 1, or from the lowest and to the highest score where these are outside.
     """
-    highest = max(1.0, float(scores.max(initial=0.0)))
-    edges = np.linspace(0.0, highest, num_bins + 1)
+    edges = np.linspace(scores.min(initial=0.0), scores.max(initial=1.0), num_bins + 1)
     places = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, num_bins - 1)
     bins = []
     for place, (low, high) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):

@@ -131,6 +131,8 @@ def calibration_chart(calibration: Calibration, index: int) -> Chart:
     figure = new_figure(3.8)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     bins = [each for each in calibration.bins if each.count]
+    low = min([0.0, *(each.score_low for each in bins)])
+    high = max([1.0, *(each.score_high for each in bins)])
     axes.plot([0, 1], [0, 1], color=LIGHT["muted"], linewidth=1.0, linestyle="--")
     scores, means = [x.mean_score for x in bins], [x.mean_oks for x in bins]
     axes.plot(scores, means, color=LIGHT["accent"], linewidth=1.6)
@@ -153,7 +155,7 @@ def calibration_chart(calibration: Calibration, index: int) -> Chart:
         bar[0].set_gid(f"b{place}")
         tips |= {f"p{place}": tip, f"b{place}": tip}
     _unit_square(axes, "", "mean OKS")
-    below.set(xlim=(0, 1), xlabel="score", ylabel="count")
+    below.set(xlim=(low, high), xlabel="score", ylabel="count")  # of both, as they share it
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     title = f"Reliability: scores {calibration.name}"
     summary = f"{title}. Expected calibration error {calibration.ece:.3f}."

@@ -191,14 +191,16 @@ class Calibration:
     """How far scores mean the OKS that they promise.
 
     Attributes:
-        name: which scores, say "as predicted" or "after fitting".
+        name: which scores, say "as predicted" or "rescaled".
         bins: by score, rising.
         ece: expected calibration error, the mean of |score - OKS| over bins by their counts.
+        rescaled_ece: what is left of it by a rescaling fitted to other images; None: not known.
     """
 
     name: str
     bins: Sequence[ReliabilityBin]
     ece: float
+    rescaled_ece: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +260,8 @@ class ReportData:
         num_people: ground truths that count.
         num_detections: results that were scored.
         headline: the COCO numbers by name, in their order, and any other, 0..1.
-        interval_note: what the intervals are, say "95 % intervals: bootstrap over images", or why none.
+        interval_note: what the intervals are, say "95 % intervals: bootstrap over images", or why
+            there are none.
         facts: of model, checkpoint and data, shown as they are.
         curves: precision-recall, a picture per group.
         keypoints: a row per keypoint.

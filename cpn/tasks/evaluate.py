@@ -241,6 +241,7 @@ def _report(
         facts=_facts(config, scorer),
         extra={name: value for name, value in metrics.items() if name not in COCO_METRICS},
         calibration=calibration.report,
+        scores="as predicted" if scorer.rescaling is None else "rescaled",
     )
     figures, written = _analysed(config, diagnosis, background, out)
     write_json(out, plain_json(document | {"calibration": calibration.report} | figures))
@@ -254,7 +255,7 @@ def _facts(config: EvaluateConfig, scorer: PoseScorer) -> dict[str, str]:
     return {
         "checkpoint": str(config.checkpoint),
         "annotations": scorer.truth.source,
-        "score": rule.score,
+        "score": rule.score if config.rescaling is None else f"{rule.score}, {config.rescaling}",
         "NMS": rule.nms if rule.nms == "none" else f"{rule.nms} at {rule.nms_threshold:g}",
         "evaluator": config.evaluation.engine,
     }

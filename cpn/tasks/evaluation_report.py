@@ -69,6 +69,7 @@ class Background:
         facts: about model and data.
         extra: further numbers for the headline.
         calibration: see `calibration_report`; None: not computed.
+        scores: which ones are calibrated, say "rescaled".
     """
 
     title: str
@@ -79,6 +80,7 @@ class Background:
     facts: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, float] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
+    scores: str = "as predicted"
 
 
 def report_data(analysis: Analysis, background: Background) -> ReportData:
@@ -104,7 +106,7 @@ def report_data(analysis: Analysis, background: Background) -> ReportData:
         parts=_parts(analysis),
         errors=_errors(analysis),
         slices=[_slice(part) for part in analysis.slices if part.num_people],
-        calibration=_calibration(background.calibration),
+        calibration=_calibration(background.calibration, background.scores),
         gallery=list(_gallery(analysis, background.photos)),
         why_missing=_why_missing(analysis),
     )
@@ -259,14 +261,16 @@ def _bound(name: str, value: float) -> str:
     return f"{math.sqrt(value):.4g}\u00b2" if is_area else f"{value:.3g}"
 
 
-def _calibration(report: Mapping[str, Any] | None) -> list[Calibration]:
+def _calibration(report: Mapping[str, Any] | None, scores: str) -> list[Calibration]:
     if report is None or not report["poses"]:
         return []
     bins = [
         ReliabilityBin(one["low"], one["high"], one["poses"], one["mean_score"], one["mean_oks"])
         for one in report["bins"]
     ]
-    return [Calibration("as predicted", bins, report["expected_calibration_error"])]
+    rescaled = report["rescaled_error"]
+    left = None if math.isnan(rescaled) else rescaled
+    return [Calibration(scores, bins, report["expected_calibration_error"], left)]
 
 
 def _why_missing(analysis: Analysis) -> dict[Section, str]:

@@ -44,6 +44,11 @@ def test_bins_reach_the_highest_score_and_may_be_empty() -> None:
     assert math.isnan(calibration_error(nothing))
 
 
+def test_bins_reach_the_lowest_score() -> None:
+    bins = reliability(np.array([-3.0, 0.5]), np.array([0.0, 0.5]), num_bins=2)
+    assert [(each.low, each.high, each.poses) for each in bins] == [(-3, -1, 1), (-1, 1, 1)]
+
+
 def test_an_edge_belongs_to_the_bin_above() -> None:
     assert [each.poses for each in reliability(np.array([0.5]), np.ones(1), num_bins=2)] == [0, 1]
 

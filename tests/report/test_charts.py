@@ -7,12 +7,14 @@ import numpy as np
 
 from cpn.report.charts import charts, figure_text
 from cpn.report.data import (
+    Calibration,
     Curve,
     CurveGroup,
     ErrorBreakdown,
     ErrorType,
     Figure,
     KeypointRow,
+    ReliabilityBin,
     ReportData,
     Slice,
 )
@@ -78,6 +80,12 @@ def test_gains_are_from_the_base(report: ReportData) -> None:
     assert "swap: +0.050" in gains.summary
     assert "odd" not in gains.summary
     assert "swap: 12,345; odd: 1" in counts.summary
+
+
+def test_scores_of_any_size_are_in_the_picture(report: ReportData) -> None:
+    bins = [ReliabilityBin(-2.0, 0.0, 3, -1.5, 0.1), ReliabilityBin(0.0, 2.0, 4, 1.5, 0.9)]
+    chart = _one(report, "calibration-0", calibration=[Calibration("given", bins, 1.0)])
+    assert [axes.get_xlim() for axes in chart.figure.axes] == [(-2.0, 2.0)] * 2
 
 
 def test_a_curve_with_a_point_for_each_detection_stays_small(report: ReportData) -> None:

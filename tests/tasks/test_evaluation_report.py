@@ -20,6 +20,7 @@ from tests.evaluation.conftest import person
 CALIBRATION = {
     "poses": 2,
     "expected_calibration_error": 0.25,
+    "rescaled_error": 0.125,
     "bins": [{"low": 0.0, "high": 1.0, "poses": 2, "mean_score": 0.5, "mean_oks": 0.75}],
 }
 
@@ -51,7 +52,7 @@ def background(**changes: Any) -> Background:
 
 
 def test_the_figures_are_those_of_the_analysis(analysis: Analysis) -> None:
-    data = report_data(analysis, background(calibration=CALIBRATION))
+    data = report_data(analysis, background(calibration=CALIBRATION, scores="rescaled"))
     assert (data.num_images, data.num_people, data.num_detections) == (2, 2, 2)
     assert data.headline["AP"].value == analysis.metrics["AP"]
     assert data.headline["AP"].low == analysis.intervals["AP"].low
@@ -67,7 +68,13 @@ def test_the_figures_are_those_of_the_analysis(analysis: Analysis) -> None:
     assert data.errors is not None
     counts = {error.name: error.count for error in data.errors.types}
     assert (counts["miss"], counts["false positive"], counts["false negative"]) == (1, 1, 1)
-    assert data.calibration[0].bins[0].mean_oks == 0.75
+    (calibration,) = data.calibration
+    assert (calibration.name, calibration.ece, calibration.rescaled_ece) == (
+        "rescaled",
+        0.25,
+        0.125,
+    )
+    assert calibration.bins[0].mean_oks == 0.75
     sides = {one.name for one in data.slices if one.group == "box area"}
     assert sides == {"96\u00b2 to 192\u00b2"}
 
