@@ -27,7 +27,7 @@ from cpn.report.palette import LIGHT, ROW
 # More points than that cannot be seen, and a curve may have one for each detection.
 MAX_POINTS = 201
 ROW_INCHES = 0.22
-MAX_NAME = 22
+MAX_NAME = 24
 
 
 def charts(data: ReportData) -> list[Chart]:
@@ -59,7 +59,7 @@ def curve_chart(group: CurveGroup, index: int) -> Chart:
         tips[gid] = name if curve.ap is None else f"{name}: AP {figure_text(Figure(curve.ap))}"
     _unit_square(axes, "recall", "precision")
     if count:
-        axes.legend(loc="lower left", ncols=2 if count > 5 else 1, handlelength=1.2)
+        axes.legend(loc="best", ncols=2 if count > 5 else 1, handlelength=1.2)
     names = "; ".join(tips.values())
     summary = f"Precision-recall curves, {group.title}. {names}."
     return Chart(f"curves-{index}", f"Precision-recall: {group.title}", summary, figure, tips)
@@ -98,7 +98,7 @@ def _type_chart(rows: Sequence[KeypointRow], key: str, what: str) -> Chart:
             tips[f"{kind}{place}"] = f"{rows[place].name}: {counts[place]} {kind} ({share:.1%})"
     _rows(axes, [row.name for row in rows])
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlabel("share of labelled keypoints")
+    axes.set_xlabel("share of labelled keypoints of people found")
     figure.legend(loc="outside upper center", ncols=4, handlelength=1.0, columnspacing=1.2)
     worst = rows[int(start.argmax())].name
     summary = f"Share of jitter, inversion, swap and miss per {what}; most errors: {worst}."
@@ -121,7 +121,7 @@ def _error_charts(errors: ErrorBreakdown) -> Iterator[Chart]:
 
 def slice_chart(group: str, members: Sequence[Slice], index: int) -> Chart:
     """AP with interval of each slice of one group."""
-    names = [f"{one.name}  (n={one.num_people:,})" for one in members]
+    names = [f"{_short(one.name, 14)}  n={one.num_people:,}" for one in members]
     figures = [one.ap for one in members]
     return _bars(f"slices-{index}", f"AP by {group}", names, figures, ["accent"] * len(members))
 
@@ -218,8 +218,8 @@ def _unit_square(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=xlabel, ylabel=ylabel)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+def _short(name: str, longest: int = MAX_NAME) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def _color(name: str) -> str:

@@ -114,8 +114,9 @@ class KeypointRow:
     Attributes:
         name: the keypoint or the part.
         ap: by area, in the order of the columns: {"all": …, "medium": …, "large": …}.
-        pck: share of correct keypoints, 0..1; None: not computed.
-        counts: how many keypoints of each type; empty: not diagnosed.
+        pck: share of keypoints within 0.2 torso lengths of the truth, those of people without a
+            result wrong, 0..1; None: not computed.
+        counts: how many keypoints of people with a result are of each type; empty: not diagnosed.
     """
 
     name: str
@@ -133,12 +134,14 @@ class ErrorType:
         count: keypoints or instances that have it.
         ap_if_fixed: AP if all of these were right and nothing else changed; None: not computed.
         meaning: one sentence for who has not read the paper.
+        ap_in_turn: AP if these and all kinds before this one were right; None: not computed.
     """
 
     name: str
     count: int
     ap_if_fixed: float | None
     meaning: str = ""
+    ap_in_turn: float | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ class Slice:
         name: which ones, say "1-5".
         num_people: how many ground truths.
         ap: their AP.
-        mean_oks: of the matched ones; None: not computed.
+        mean_oks: 0 for those without a result; None: not computed.
     """
 
     group: str

@@ -61,29 +61,32 @@ class Gallery:
     Attributes:
         items: records for the page's script, lowest OKS first.
         counts: found and shown by kind.
-        without_picture: how many photos could not be read.
+        unreadable: of how many the photo could not be read.
+        unknown: of how many it is not known where the photo is.
     """
 
     items: list[dict[str, Any]]
     counts: list[KindCount]
-    without_picture: int
+    unreadable: int
+    unknown: int
 
 
 def build_gallery(data: ReportData, limits: GalleryLimits) -> Gallery:
     """Choose, cut out and encode, kind by kind in turn, until the budget is spent."""
     chosen, records, spent = _in_turn(data.gallery, limits.per_kind), [], 0
-    shown, failed = [], 0
+    shown = []
     for item in chosen:
         crop = _cut(item, limits.side)
         size = len(crop.picture or "")
         if spent + size > limits.picture_bytes:
             break
         spent += size
-        failed += crop.problem is not None
         shown.append(item)
         records.append(_record(item, crop))
     order = sorted(range(len(shown)), key=lambda at: _least(shown[at].oks))
-    return Gallery([records[at] for at in order], _counts(data, shown), failed)
+    unknown = sum(item.photo is None for item in shown)
+    unreadable = sum(record["problem"] is not None for record in records) - unknown
+    return Gallery([records[at] for at in order], _counts(data, shown), unreadable, unknown)
 
 
 def worst(items: Sequence[GalleryItem], kind: Kind | None, limit: int) -> list[GalleryItem]:

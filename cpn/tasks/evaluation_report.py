@@ -40,13 +40,13 @@ FEW_IMAGES = 30  # of fewer, percentiles of resamples do not reach as far as cha
 AREAS = {"all": "AP", "medium": "APM", "large": "APL"}
 
 MEANINGS = {
-    Mistake.JITTER: "near the right place (similarity 0.5 to 0.85)",
-    Mistake.INVERSION: "on the same person's other side",
-    Mistake.SWAP: "on another person",
-    Mistake.MISS: "near no place where it could belong",
+    Mistake.JITTER: "keypoints near the right place (similarity 0.5 to 0.85)",
+    Mistake.INVERSION: "keypoints on the same person's other side",
+    Mistake.SWAP: "keypoints on another person",
+    Mistake.MISS: "keypoints near no place where they could belong",
     Mistake.SCORE: "people with a better result of a lower score; fixed: all in order of OKS",
     Mistake.FALSE_POSITIVE: "results on the background, and further results of a person",
-    Mistake.FALSE_NEGATIVE: "people without a result",
+    Mistake.FALSE_NEGATIVE: "people without a result; fixed: they are not looked for",
 }
 KINDS = {
     KeypointError.JITTER: Kind.JITTER,
@@ -232,6 +232,7 @@ def _errors(analysis: Analysis) -> ErrorBreakdown | None:
             analysis.count(fix.mistake),
             fix.alone["AP"],
             MEANINGS[fix.mistake],
+            fix.progressive["AP"],
         )
         for fix in analysis.fixes.fixes
     ]
@@ -249,10 +250,22 @@ def _slice(part: PeopleSlice) -> Slice:
 
 
 def _bounds(part: PeopleSlice) -> str:
+    if part.name.endswith("_keypoints"):
+        return _numbers(part)
     low, high = (_bound(part.name, value) for value in (part.low, part.high))
     if math.isinf(part.low):
         return f"below {high}"
     return f"{low} or more" if math.isinf(part.high) else f"{low} to {high}"
+
+
+def _numbers(part: PeopleSlice) -> str:
+    """Whole numbers, both ends included: a slice with 6 <= n < 11 has 6 to 10 keypoints."""
+    if math.isinf(part.low):
+        return f"up to {part.high - 1:.0f}"
+    if math.isinf(part.high):
+        return f"{part.low:.0f} or more"
+    first, last = round(part.low), round(part.high) - 1
+    return f"{first}" if first == last else f"{first} to {last}"
 
 
 def _bound(name: str, value: float) -> str:

@@ -82,6 +82,12 @@ def test_gains_are_from_the_base(report: ReportData) -> None:
     assert "swap: 12,345; odd: 1" in counts.summary
 
 
+def test_a_slice_s_number_of_people_is_never_cut_off(report: ReportData) -> None:
+    slices = [Slice("g", name, 12_345, Figure(0.5)) for name in ("0.333 to 0.667", "x" * 40)]
+    drawn = to_svg(_one(report, "slices-0", slices=slices))
+    assert drawn.count("n=12,345<") == 2
+
+
 def test_scores_of_any_size_are_in_the_picture(report: ReportData) -> None:
     bins = [ReliabilityBin(-2.0, 0.0, 3, -1.5, 0.1), ReliabilityBin(0.0, 2.0, 4, 1.5, 0.9)]
     chart = _one(report, "calibration-0", calibration=[Calibration("given", bins, 1.0)])

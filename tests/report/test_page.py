@@ -105,6 +105,25 @@ def test_tables_have_captions_and_headers_and_charts_words(page: Page) -> None:
     assert "left wrist" in page.text["keypoints"]
 
 
+def test_what_a_number_is_of_stands_beside_it(
+    page: Page, report: ReportData, tmp_path: Path
+) -> None:
+    assert "within 0.2 torso lengths, people without a result counted" in page.text["keypoints"]
+    assert "keypoints of people with a result" in page.text["keypoints"]
+    assert "not with AP over all" in page.text["slices"]
+    assert "so far fixed" not in page.text["errors"]
+    assert report.errors is not None
+    types = [replace(one, ap_in_turn=0.8125) for one in report.errors.types]
+    unknown = [replace(report.gallery[0], photo=None)]
+    errors = replace(report.errors, types=types)
+    other = _write(replace(report, errors=errors, gallery=unknown), tmp_path)
+    assert "AP if all so far fixed" in other.text["errors"]
+    assert other.text["errors"].count("0.812") == len(types)
+    text = " ".join(other.text["gallery"].split())
+    assert "1 of them without a picture, as it is not known where their photo is" in text
+    assert "could not be read" not in text
+
+
 def test_what_was_not_evaluated_says_so(bare: ReportData, tmp_path: Path) -> None:
     why = {Section.GALLERY: "Left out: results files have no photos <here>."}
     page = _write(replace(bare, why_missing=why), tmp_path)

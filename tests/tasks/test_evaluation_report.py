@@ -1,4 +1,6 @@
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,27 @@ def test_the_figures_are_those_of_the_analysis(analysis: Analysis) -> None:
     assert calibration.bins[0].mean_oks == 0.75
     sides = {one.name for one in data.slices if one.group == "box area"}
     assert sides == {"96\u00b2 to 192\u00b2"}
+    assert data.errors.types[-1].ap_in_turn == analysis.fixes.fixes[-1].progressive["AP"]
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "told"),
+    [
+        ("labelled_keypoints", -math.inf, 6.0, "up to 5"),
+        ("visible_keypoints", 6.0, 11.0, "6 to 10"),
+        ("visible_keypoints", 1.0, 2.0, "1"),
+        ("labelled_keypoints", 16.0, math.inf, "16 or more"),
+        ("overlap", 0.1, 0.3, "0.1 to 0.3"),
+        ("box_aspect", -math.inf, 1 / 3, "below 0.333"),
+        ("box_area", 192.0**2, math.inf, "192\u00b2 or more"),
+    ],
+)
+def test_slices_are_told_in_words(
+    analysis: Analysis, name: str, low: float, high: float, told: str
+) -> None:
+    part = analysis.slices[0]._replace(name=name, low=low, high=high, num_people=1)
+    (shown,) = report_data(replace(analysis, slices=[part]), background()).slices
+    assert (shown.group, shown.name) == (name.replace("_", " "), told)
 
 
 def test_one_photo_has_no_intervals_and_the_page_says_so() -> None:
