@@ -121,7 +121,7 @@ def _error_charts(errors: ErrorBreakdown) -> Iterator[Chart]:
 
 def slice_chart(group: str, members: Sequence[Slice], index: int) -> Chart:
     """AP with interval of each slice of one group."""
-    names = [f"{_short(one.name, 14)}  n={one.num_people:,}" for one in members]
+    names = [f"{_short(one.name, 14)}, n={one.num_people:,}" for one in members]
     figures = [one.ap for one in members]
     return _bars(f"slices-{index}", f"AP by {group}", names, figures, ["accent"] * len(members))
 

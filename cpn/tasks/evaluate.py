@@ -1,7 +1,6 @@
 """Evaluates a checkpoint on people, or scores an existing results file."""
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any, TypeVar
 import torch
 from pydantic import BaseModel
 
-from cpn.atomic import plain_json, write_json
 from cpn.build import load_model_with_metadata
 from cpn.config.data_schema import SplitConfig
 from cpn.config.evaluation_schema import EvaluateConfig
@@ -20,20 +18,13 @@ from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.precision import Precision
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
-from cpn.evaluation import (
-    COCO_METRICS,
-    category_skeleton,
-    read_ground_truth,
-    read_results_for,
-    write_results,
-)
-from cpn.evaluation.analysis import Analysis
+from cpn.evaluation import COCO_METRICS, write_results
 from cpn.evaluation.calibration import Rescaling
-from cpn.evaluation.coco_keypoints import match_keypoints
-from cpn.evaluation.diagnosis import Diagnosis, diagnose
+from cpn.evaluation.diagnosis import diagnose
 from cpn.models.folding import folded
 from cpn.tasks.datasets import evaluation_batches
-from cpn.tasks.evaluation_report import Background, photos_of, write_evaluation_report
+from cpn.tasks.evaluation_output import format_metrics, write_evaluation
+from cpn.tasks.evaluation_report import Background
 from cpn.tasks.pose_evaluation import (
     PoseEvaluation,
     PoseScorer,
@@ -42,7 +33,9 @@ from cpn.tasks.pose_evaluation import (
     read_image_groups,
 )
 from cpn.tasks.prediction_parts import PredictionParts, evaluation_identity
+from cpn.tasks.report_gallery import photos_of
 from cpn.tasks.score_calibration import calibrate
+from cpn.tasks.score_results import score_results
 
 Group = TypeVar("Group", bound=BaseModel)
 
@@ -58,63 +51,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
         UserError: a file is missing or broken, or the model gave non-finite predictions.
     """
     if config.results is not None:
-        return _score_file(config, Path(config.results))
+        return score_results(config)
     with distributed_context(config.device) as context:
         return _evaluate_checkpoint(config, context)
-
-
-def _score_file(config: EvaluateConfig, path: Path) -> dict[str, float]:
-    assert config.annotations is not None, "the schema asks for annotations"
-    truth = read_ground_truth(Path(config.annotations))
-    skeleton = category_skeleton(truth, config.sigmas)
-    results = read_results_for(truth, skeleton, path)
-    engine = config.evaluation.engine
-    metrics = match_keypoints(truth, results, sigmas=skeleton.sigmas, engine=engine).metrics
-    out = Path(config.out) if config.out else path.with_name(f"{path.stem}_metrics.json")
-    logger.info("%s\n%s", path, format_metrics(metrics))
-    diagnosis = diagnose(truth, results, skeleton)
-    calibration = calibrate(diagnosis, "given").report
-    background = _background(
-        config,
-        title=path.stem,
-        box_source="unknown: a results file does not say",
-        photos=photos_of(Path(config.annotations), Path(config.images)) if config.images else {},
-        facts={"results": str(path), "annotations": config.annotations},
-        calibration=calibration,
-    )
-    figures, written = _analysed(config, diagnosis, background, out)
-    write_json(out, plain_json({**metrics, "calibration": calibration, **figures}))
-    logger.info("written: %s", ", ".join(map(str, [out, *written])))
-    return metrics
-
-
-def _background(config: EvaluateConfig, **known: Any) -> Background:  # noqa: ANN401 - its fields
-    evaluation = config.evaluation
-    return Background(confidence=evaluation.confidence, resamples=evaluation.resamples, **known)
-
-
-def _analysed(
-    config: EvaluateConfig, diagnosis: Diagnosis, background: Background, out: Path
-) -> tuple[dict[str, Any], list[Path]]:
-    """The analysis for the metrics file, and the files of its report; nothing where not asked."""
-    if not config.evaluation.report:
-        return {}, []
-    analysis = Analysis.of(
-        diagnosis,
-        resamples=config.evaluation.resamples,
-        confidence=config.evaluation.confidence,
-    )
-    interval = analysis.intervals.get("AP")
-    if interval is not None and not math.isnan(interval.low):
-        logger.info(
-            "AP %.4f, %.4g %% interval %.4f to %.4f (bootstrap over images)",
-            interval.value,
-            100 * config.evaluation.confidence,
-            interval.low,
-            interval.high,
-        )
-    written = write_evaluation_report(analysis, background, out)
-    return {"analysis": analysis.to_dict()}, written
 
 
 def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) -> dict[str, float]:
@@ -233,20 +172,23 @@ def _report(
     calibration = calibrate(diagnosis, scorer.postprocess.score)
     if calibration.rescaling is not None and scorer.rescaling is None:
         calibration.rescaling.save(out.with_name(f"{out.stem}_rescaling.json"))
-    background = _background(
-        config,
+    folder = scorer.people.instances.image_folder
+    background = Background(
         title=Path(str(config.checkpoint)).resolve().parent.name,
         box_source=scorer.box_source,
-        photos=photos_of(Path(scorer.truth.source), scorer.people.instances.image_folder),
+        confidence=config.evaluation.confidence,
+        resamples=config.evaluation.resamples,
+        photos=photos_of(Path(scorer.truth.source), folder) if config.evaluation.report else {},
         facts=_facts(config, scorer),
         extra={name: value for name, value in metrics.items() if name not in COCO_METRICS},
         calibration=calibration.report,
         scores="as predicted" if scorer.rescaling is None else "rescaled",
     )
-    figures, written = _analysed(config, diagnosis, background, out)
-    write_json(out, plain_json(document | {"calibration": calibration.report} | figures))
+    written = write_evaluation(
+        config.evaluation, diagnosis, out, document=document, background=background
+    )
     write_results(evaluation.results, results)
-    logger.info("written: %s", ", ".join(map(str, [out, results, *written])))
+    logger.info("written: %s", ", ".join(map(str, [*written, results])))
     return metrics
 
 
@@ -259,14 +201,3 @@ def _facts(config: EvaluateConfig, scorer: PoseScorer) -> dict[str, str]:
         "NMS": rule.nms if rule.nms == "none" else f"{rule.nms} at {rule.nms_threshold:g}",
         "evaluator": config.evaluation.engine,
     }
-
-
-def format_metrics(metrics: Mapping[str, float]) -> str:
-    """One line of names over one line of values."""
-    width = max(7, *(len(name) + 1 for name in metrics))
-    names = "".join(f"{name:>{width}}" for name in metrics)
-    values = "".join(
-        f"{'-':>{width}}" if math.isnan(value) else f"{value:>{width}.4f}"
-        for value in metrics.values()
-    )
-    return f"{names}\n{values}"

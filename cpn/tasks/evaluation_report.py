@@ -3,20 +3,18 @@
 import math
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from cpn.coco.strict_json import read_json
 from cpn.engine.events import EventWriter
 from cpn.evaluation.analysis import Analysis
 from cpn.evaluation.coco_keypoints import COCO_METRICS
-from cpn.evaluation.diagnosis import FalsePositive, KeypointError, Mistake, PersonDiagnosis
+from cpn.evaluation.diagnosis import Mistake
 from cpn.evaluation.diagnosis import Slice as PeopleSlice
 from cpn.evaluation.matching import RECALLS
 from cpn.report.data import (
@@ -26,15 +24,14 @@ from cpn.report.data import (
     ErrorBreakdown,
     ErrorType,
     Figure,
-    GalleryItem,
     KeypointRow,
     KeypointType,
-    Kind,
     ReliabilityBin,
     ReportData,
     Section,
     Slice,
 )
+from cpn.tasks.report_gallery import gallery_items
 
 FEW_IMAGES = 30  # of fewer, percentiles of resamples do not reach as far as chance does
 AREAS = {"all": "AP", "medium": "APM", "large": "APL"}
@@ -47,12 +44,6 @@ MEANINGS = {
     Mistake.SCORE: "people with a better result of a lower score; fixed: all in order of OKS",
     Mistake.FALSE_POSITIVE: "results on the background, and further results of a person",
     Mistake.FALSE_NEGATIVE: "people without a result; fixed: they are not looked for",
-}
-KINDS = {
-    KeypointError.JITTER: Kind.JITTER,
-    KeypointError.INVERSION: Kind.INVERSION,
-    KeypointError.SWAP: Kind.SWAP,
-    KeypointError.MISS: Kind.MISS,
 }
 
 
@@ -107,7 +98,7 @@ def report_data(analysis: Analysis, background: Background) -> ReportData:
         errors=_errors(analysis),
         slices=[_slice(part) for part in analysis.slices if part.num_people],
         calibration=_calibration(background.calibration, background.scores),
-        gallery=list(_gallery(analysis, background.photos)),
+        gallery=list(gallery_items(diagnosis, background.photos)),
         why_missing=_why_missing(analysis),
     )
 
@@ -132,28 +123,6 @@ def write_evaluation_report(analysis: Analysis, background: Background, out: Pat
     write_report(data, page)
     log_report(data, EventWriter(events, first_step=0), step=0)
     return [page, events]
-
-
-class _Image(msgspec.Struct):
-    id: int
-    file_name: Any = None
-
-
-class _Images(msgspec.Struct):
-    images: list[_Image]
-
-
-def photos_of(annotations: Path, folder: Path) -> dict[int, Path]:
-    """Where the photos of an annotation file are; names that lead out of the folder are left out.
-
-    For pictures only: what cannot be read is shown without.
-    """
-    found = {}
-    for image in read_json(annotations, _Images).images:
-        name = PurePosixPath(image.file_name if isinstance(image.file_name, str) else "")
-        if name.name and not name.is_absolute() and ".." not in name.parts:
-            found[image.id] = folder / name
-    return found
 
 
 def _headline(analysis: Analysis, extra: Mapping[str, float]) -> dict[str, Figure]:
@@ -290,64 +259,3 @@ def _why_missing(analysis: Analysis) -> dict[Section, str]:
     if math.isnan(analysis.metrics["AP"]):
         return dict.fromkeys((Section.CURVES, Section.ERRORS), "Nobody is to be found.")
     return {}
-
-
-def _gallery(analysis: Analysis, photos: Mapping[int, Path]) -> Iterator[GalleryItem]:
-    people = analysis.diagnosis.people
-    rows = {int(number): row for row, number in enumerate(people.annotation_ids.tolist())}
-    for person in analysis.diagnosis.persons:
-        yield _person(analysis, person, rows[person.annotation_id], photos)
-    for wrong in analysis.diagnosis.false_positives:
-        yield _false_positive(analysis, wrong, photos)
-
-
-def _person(
-    analysis: Analysis, person: PersonDiagnosis, row: int, photos: Mapping[int, Path]
-) -> GalleryItem:
-    people = analysis.diagnosis.people
-    shared = {
-        "image_id": person.image_id,
-        "photo": photos.get(person.image_id),
-        "box_xywh": people.boxes_xywh[row],
-        "annotation_id": person.annotation_id,
-        "truth": people.keypoints[row],
-    }
-    if person.result is None:
-        return GalleryItem(kinds=[Kind.FALSE_NEGATIVE], **shared)
-    kinds = [kind for error, kind in KINDS.items() if error in person.errors]
-    if person.better_result is not None:
-        kinds.append(Kind.SCORE)
-    return GalleryItem(
-        kinds=kinds,
-        result_index=person.result,
-        oks=person.oks,
-        score=float(analysis.diagnosis.detections.scores[person.result]),
-        predicted=_points(analysis, person.result),
-        keypoint_types=[
-            None if error is KeypointError.NONE else KeypointType(error.name.lower())
-            for error in person.errors
-        ],
-        **shared,
-    )
-
-
-def _false_positive(
-    analysis: Analysis, wrong: FalsePositive, photos: Mapping[int, Path]
-) -> GalleryItem:
-    points = _points(analysis, wrong.result)
-    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
-    return GalleryItem(
-        kinds=[Kind.FALSE_POSITIVE],
-        image_id=wrong.image_id,
-        photo=photos.get(wrong.image_id),
-        box_xywh=[*low.tolist(), *(high - low).tolist()],
-        result_index=wrong.result,
-        score=wrong.score,
-        predicted=points,
-    )
-
-
-def _points(analysis: Analysis, result: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(K, 3) x, y, score."""
-    flat = analysis.diagnosis.results[result].keypoints
-    return np.asarray(flat, dtype=np.float64).reshape(-1, 3)

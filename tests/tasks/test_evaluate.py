@@ -20,7 +20,8 @@ from cpn.config.schema import DetectionsConfig, TrainConfig
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
 from cpn.evaluation import COCO_METRICS
-from cpn.tasks.evaluate import evaluate, format_metrics
+from cpn.tasks.evaluate import evaluate
+from cpn.tasks.evaluation_output import format_metrics
 from cpn.tasks.pose_evaluation import PoseScorer, RankEvaluation
 from cpn.tasks.train import train
 

@@ -13,10 +13,10 @@ from cpn.report.data import KeypointType, Kind, Section
 from cpn.skeleton import COCO_17
 from cpn.tasks.evaluation_report import (
     Background,
-    photos_of,
     report_data,
     write_evaluation_report,
 )
+from cpn.tasks.report_gallery import photos_of
 from tests.evaluation.conftest import person
 
 CALIBRATION = {
