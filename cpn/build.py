@@ -70,6 +70,7 @@ def _build_model(config: TrainConfig, num_keypoints: int, weights: str) -> Casca
         design=PyramidDesign(
             upsample=settings.pyramid.upsample,
             align_corners=settings.align_corners,
+            top_down=settings.pyramid.top_down,
             top_down_conv=settings.pyramid.top_down_conv,
             smoothing=settings.pyramid.smoothing,
             lateral_activation=settings.pyramid.lateral_activation,

@@ -38,6 +38,12 @@ class PyramidConfig(Strict):
     levels: Annotated[list[PyramidLevel], Field(min_length=1)]
     channels: int = Field(ge=1, le=4096, description="of every level; 256 in CPN and FPN")
     upsample: Literal["bilinear", "nearest"]
+    # With a default: model files from before this key stay readable.
+    top_down: bool = Field(
+        default=True,
+        description="coarser levels come down and are added; false: only the laterals, "
+        "upsample and top_down_conv have no effect",
+    )
     top_down_conv: bool = Field(description="1x1 convolution before the sum, as CPN")
     smoothing: bool = Field(description="3x3 convolution after the sum, as FPN")
     lateral_activation: bool = Field(description="ReLU after the lateral 1x1, as CPN")

@@ -32,6 +32,8 @@ class PyramidDesign:
     Attributes:
         upsample: interpolation on the way down.
         align_corners: of bilinear interpolation.
+        top_down: coarser levels come down and are added; without, each level is its lateral (FPN,
+            table 1 (d)), and upsample, align_corners and top_down_conv have no effect.
         top_down_conv: 1x1 convolution (and norm) after the upsampling, before the sum (CPN).
         smoothing: 3x3 convolution (and norm) on every level after the sum (FPN).
         lateral_activation: ReLU after the lateral 1x1 (CPN).
@@ -40,6 +42,7 @@ class PyramidDesign:
 
     upsample: Interpolation = "bilinear"
     align_corners: bool = True
+    top_down: bool = True
     top_down_conv: bool = True
     smoothing: bool = False
     lateral_activation: bool = True
@@ -119,7 +122,8 @@ class FeaturePyramid(nn.Module):
                 for level in self.lateral_levels
             }
         )
-        receiving = self.lateral_levels[:-1] if design.top_down_conv else ()
+        converted = design.top_down and design.top_down_conv
+        receiving = self.lateral_levels[:-1] if converted else ()
         self.top_down = self._convolutions(receiving, kernel=1)
         self.smoothing = self._convolutions(
             self.lateral_levels if design.smoothing else (), kernel=3
@@ -152,8 +156,10 @@ class FeaturePyramid(nn.Module):
         above: Tensor | None = None
         for level in reversed(self.lateral_levels):
             lateral: Tensor = self.laterals[level_name(level)](features[level])
-            above = lateral if above is None else lateral + self._bring_down(above, level, lateral)
-            merged[level] = above
+            merged[level] = (
+                lateral if above is None else lateral + self._bring_down(above, level, lateral)
+            )
+            above = merged[level] if self.design.top_down else None
         for name, smooth in self.smoothing.items():
             level = int(name[1:])
             merged[level] = smooth(merged[level])

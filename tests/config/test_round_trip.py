@@ -66,3 +66,10 @@ def test_what_is_accepted_comes_back(
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     save_model_file(path, {}, {"config": dumped})
     assert validate_plain(load_model_metadata(path)["config"], TrainConfig) == config
+
+
+def test_a_config_from_before_the_top_down_switch_has_that_path(ordinary: dict[str, Any]) -> None:
+    plain = json.loads(json.dumps(ordinary))
+    del plain["model"]["pyramid"]["top_down"]
+    assert validate_plain(plain, TrainConfig) == validate_plain(ordinary, TrainConfig)
+    assert validate_plain(plain, TrainConfig).model.pyramid.top_down

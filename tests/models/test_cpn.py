@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "levels 2, 5": {"levels": (2, 5)},
     "one level": {"levels": (4,)},
     "fpn": {"design": FPN},
+    "laterals only": {"design": PyramidDesign(top_down=False)},
     "native": {"supervision": "native"},
     "native, global net only": {"supervision": "native", "levels": (3, 4, 5), "refined": False},
     "p6 by convolution": {"pyramid_options": {"extra": "conv", "num_extra": 1}},

@@ -73,6 +73,15 @@ def test_there_is_no_relu_after_the_sum() -> None:
     assert pyramid(features)[2].unique().tolist() == [-3.0]
 
 
+def test_without_the_top_down_path_a_level_is_its_lateral() -> None:
+    pyramid = _one_channel((2, 3), design=PyramidDesign(top_down=False, norm="none"))
+    features = {2: torch.full((1, 1, 2, 2), 3.0), 3: torch.full((1, 1, 1, 1), 4.0)}
+    out = pyramid(features)
+    assert out[2].unique().tolist() == [3.0]
+    assert out[3].unique().tolist() == [4.0]
+    assert not list(pyramid.get_submodule("top_down").children())
+
+
 def test_smoothing_follows_the_sum_and_does_not_feed_finer_levels() -> None:
     design = PyramidDesign(
         upsample="nearest",
@@ -111,6 +120,7 @@ def test_conv_levels_start_at_the_backbone_with_a_relu_between() -> None:
         PyramidDesign,
         upsample=st.sampled_from(["bilinear", "nearest"]),
         align_corners=st.booleans(),
+        top_down=st.booleans(),
         top_down_conv=st.booleans(),
         smoothing=st.booleans(),
         lateral_activation=st.booleans(),
