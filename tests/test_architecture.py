@@ -15,7 +15,8 @@ LADDER = (
     ("scripts",),
     ("cpn.config.load",),
     ("cpn.tasks",),
-    ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.ablation", "cpn.report"),
+    ("cpn.ablation",),
+    ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.report"),
     ("cpn.estimator",),
     ("cpn.build",),
     ("cpn.data", "cpn.detection", "cpn.postprocess"),
@@ -24,7 +25,7 @@ LADDER = (
     ("cpn.geometry",),
     ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.state_dict", "cpn.torch_file"),
     ("cpn.process_pool",),
-    ("cpn.errors", "cpn.atomic", "cpn.interruption"),
+    ("cpn.errors", "cpn.atomic", "cpn.interruption", "cpn.text_table"),
 )
 RUNG = {name: height for height, rung in enumerate(reversed(LADDER)) for name in rung}
 
@@ -34,6 +35,7 @@ CLOSED = {
     "cpn.errors": set[str](),
     "cpn.interruption": set[str](),
     "cpn.process_pool": {"cpn.interruption"},
+    "cpn.text_table": set[str](),
     "cpn.coco": {"cpn.errors", "msgspec"},
     "cpn.state_dict": {"cpn.errors", "torch"},
     "cpn.torch_file": {"cpn.errors", "torch"},

@@ -1,7 +1,5 @@
 """A multirun whose combinations come to numbers: every one is tried, and all are in one table."""
 
-import csv
-import io
 import logging
 import math
 import os
@@ -11,6 +9,7 @@ from pathlib import Path
 
 from cpn.atomic import write_atomically
 from cpn.errors import UserError, error_text
+from cpn.text_table import csv_table, exact, markdown_table
 
 Number = float | None
 
@@ -111,7 +110,7 @@ class SweepTable:
         self._problems.append(" ".join(problem.split()))
         markdown, separated = self.files
         write_atomically(markdown, self.markdown().encode())
-        write_atomically(separated, self._csv().encode())
+        write_atomically(separated, csv_table(self._rows(exact)).encode())
 
     def markdown(self) -> str:
         """What all combinations share, and below it the table."""
@@ -119,14 +118,7 @@ class SweepTable:
         keys = _union(self._overrides)
         shared = [f"`{key}={self._overrides[0][key]}`" for key in keys if key not in varied]
         head, *rows = self._rows(_rounded)
-        cells = [head, ["---"] * len(head), *rows]
-        lines = ["| " + " | ".join(_escaped(cell) for cell in row) + " |" for row in cells]
-        return "\n".join([" ".join(shared), "", *lines, ""])
-
-    def _csv(self) -> str:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(self._rows(_exact))
-        return text.getvalue()
+        return "\n".join([" ".join(shared), "", markdown_table(head, rows), ""])
 
     def _rows(self, written: Callable[[Number], str]) -> list[list[str]]:
         varied, names = self._varied(), _union(self._numbers)
@@ -152,11 +144,3 @@ def _union(mappings: Iterable[Mapping[str, object]]) -> list[str]:
 
 def _rounded(value: Number) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"
-
-
-def _exact(value: Number) -> str:
-    return "" if value is None or math.isnan(value) else repr(float(value))
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|")
