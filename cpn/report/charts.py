@@ -21,13 +21,19 @@ from cpn.report.data import (
     ReportData,
     Slice,
 )
-from cpn.report.drawing import Chart, new_axes, new_figure, style
+from cpn.report.drawing import (
+    ROW_INCHES,
+    Chart,
+    name_rows,
+    new_axes,
+    new_figure,
+    shortened,
+    style,
+)
 from cpn.report.palette import LIGHT, ROW
 
 # More points than that cannot be seen, and a curve may have one for each detection.
 MAX_POINTS = 201
-ROW_INCHES = 0.22
-MAX_NAME = 24
 
 
 def charts(data: ReportData) -> list[Chart]:
@@ -55,7 +61,7 @@ def curve_chart(group: CurveGroup, index: int) -> Chart:
         color = ROW[round(place * (len(ROW) - 1) / max(count - 1, 1))]
         name, gid = one_line(curve.name), f"curve{place}"
         recall, precision = _thinned(curve)
-        axes.plot(recall, precision, color=color, linewidth=1.6, label=_short(name), gid=gid)
+        axes.plot(recall, precision, color=color, linewidth=1.6, label=shortened(name), gid=gid)
         tips[gid] = name if curve.ap is None else f"{name}: AP {figure_text(Figure(curve.ap))}"
     _unit_square(axes, "recall", "precision")
     if count:
@@ -96,7 +102,7 @@ def _type_chart(rows: Sequence[KeypointRow], key: str, what: str) -> Chart:
             bar.set_gid(f"{kind}{place}")
             share = counts[place] / totals[place]
             tips[f"{kind}{place}"] = f"{rows[place].name}: {counts[place]} {kind} ({share:.1%})"
-    _rows(axes, [row.name for row in rows])
+    name_rows(axes, [row.name for row in rows])
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel("share of labelled keypoints of people found")
     figure.legend(loc="outside upper center", ncols=4, handlelength=1.0, columnspacing=1.2)
@@ -121,7 +127,7 @@ def _error_charts(errors: ErrorBreakdown) -> Iterator[Chart]:
 
 def slice_chart(group: str, members: Sequence[Slice], index: int) -> Chart:
     """AP with interval of each slice of one group."""
-    names = [f"{_short(one.name, 14)}, n={one.num_people:,}" for one in members]
+    names = [f"{shortened(one.name, 14)}, n={one.num_people:,}" for one in members]
     figures = [one.ap for one in members]
     return _bars(f"slices-{index}", f"AP by {group}", names, figures, ["accent"] * len(members))
 
@@ -186,7 +192,7 @@ def _bars(
         text = figure_text(one, signed=signed)
         axes.text(max(ends[place], 0.0) + 0.015 * top, place, text, va="center", fontsize=8)
         tips[f"bar{place}"] = f"{name}: {figure_text(one, signed=signed, interval=True)}"
-    _rows(axes, names)
+    name_rows(axes, names)
     axes.set_xlim(min(0.0, *values, 0.0), 1.22 * top)
     if limit is not None:
         axes.set_xticks(np.linspace(0, limit, 6))
@@ -207,19 +213,8 @@ def figure_text(figure: Figure, *, signed: bool = False, interval: bool = False)
     return text
 
 
-def _rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [_short(one_line(name).replace("_", " ")) for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
-    axes.grid(visible=False, axis="y")
-
-
 def _unit_square(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=xlabel, ylabel=ylabel)
-
-
-def _short(name: str, longest: int = MAX_NAME) -> str:
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def _color(name: str) -> str:

@@ -4,7 +4,7 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,8 @@ from cpn.report.palette import LIGHT, with_variables
 
 # Narrow on purpose: at 360 pixels a chart is as wide as the screen and its text is still read.
 WIDTH_INCHES = 4.0
+ROW_INCHES = 0.22
+MAX_NAME = 24
 # Names come from files: `$` is no formula. Text stays text in the SVG, to be read and selected.
 _STYLE: dict[str, Any] = {
     "text.parse_math": False,
@@ -82,6 +84,21 @@ def new_axes(height_inches: float) -> tuple[Figure, Axes]:
     """A figure of the common width with one pair of axes."""
     figure = new_figure(height_inches)
     return figure, figure.add_subplot()
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Rows 0, 1, ... from the top down, with their names instead of numbers."""
+    axes.set_yticks(
+        range(len(names)), [shortened(one_line(name).replace("_", " ")) for name in names]
+    )
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
+    axes.grid(visible=False, axis="y")
+
+
+def shortened(name: str, longest: int = MAX_NAME) -> str:
+    """A name that fits beside a chart."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def to_svg(chart: Chart) -> str:
