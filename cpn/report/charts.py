@@ -102,7 +102,7 @@ def _type_chart(rows: Sequence[KeypointRow], key: str, what: str) -> Chart:
             bar.set_gid(f"{kind}{place}")
             share = counts[place] / totals[place]
             tips[f"{kind}{place}"] = f"{rows[place].name}: {counts[place]} {kind} ({share:.1%})"
-    name_rows(axes, [row.name for row in rows])
+    name_rows(axes, [row.name.replace("_", " ") for row in rows])
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel("share of labelled keypoints of people found")
     figure.legend(loc="outside upper center", ncols=4, handlelength=1.0, columnspacing=1.2)
@@ -192,7 +192,7 @@ def _bars(
         text = figure_text(one, signed=signed)
         axes.text(max(ends[place], 0.0) + 0.015 * top, place, text, va="center", fontsize=8)
         tips[f"bar{place}"] = f"{name}: {figure_text(one, signed=signed, interval=True)}"
-    name_rows(axes, names)
+    name_rows(axes, [name.replace("_", " ") for name in names])
     axes.set_xlim(min(0.0, *values, 0.0), 1.22 * top)
     if limit is not None:
         axes.set_xticks(np.linspace(0, limit, 6))

@@ -88,9 +88,7 @@ def new_axes(height_inches: float) -> tuple[Figure, Axes]:
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Rows 0, 1, ... from the top down, with their names instead of numbers."""
-    axes.set_yticks(
-        range(len(names)), [shortened(one_line(name).replace("_", " ")) for name in names]
-    )
+    axes.set_yticks(range(len(names)), [shortened(one_line(name)) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
     axes.grid(visible=False, axis="y")
