@@ -16,7 +16,13 @@ PR_SET_PDEATHSIG = 1
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
-    """A run stopped because it was asked to; the message says where its state is."""
+    """A run stopped because it was asked to; the message says where its state is.
+
+    Attributes:
+        advice: how it goes on.
+    """
+
+    advice = "the same command with run.if_exists=resume goes on"
 
 
 class EvaluationStopped(Exception):  # noqa: N818

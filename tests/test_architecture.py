@@ -14,9 +14,10 @@ ROOT = Path(__file__).parents[1]
 LADDER = (
     ("scripts",),
     ("cpn.config.load",),
+    ("cpn.config.diagnosis",),
+    ("cpn.config.composed",),
     ("cpn.tasks",),
-    ("cpn.ablation",),
-    ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.report"),
+    ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.ablation", "cpn.report"),
     ("cpn.estimator",),
     ("cpn.build",),
     ("cpn.data", "cpn.detection", "cpn.postprocess"),
@@ -24,8 +25,8 @@ LADDER = (
     ("cpn.heatmaps",),
     ("cpn.geometry",),
     ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.state_dict", "cpn.torch_file"),
-    ("cpn.process_pool",),
-    ("cpn.errors", "cpn.atomic", "cpn.interruption", "cpn.text_table"),
+    ("cpn.process_pool", "cpn.program"),
+    ("cpn.errors", "cpn.atomic", "cpn.interruption"),
 )
 RUNG = {name: height for height, rung in enumerate(reversed(LADDER)) for name in rung}
 
@@ -35,7 +36,7 @@ CLOSED = {
     "cpn.errors": set[str](),
     "cpn.interruption": set[str](),
     "cpn.process_pool": {"cpn.interruption"},
-    "cpn.text_table": set[str](),
+    "cpn.program": {"cpn.errors"},
     "cpn.coco": {"cpn.errors", "msgspec"},
     "cpn.state_dict": {"cpn.errors", "torch"},
     "cpn.torch_file": {"cpn.errors", "torch"},
@@ -49,7 +50,7 @@ CLOSED = {
         *("torch", "safetensors", "msgspec", "numpy", "cv2", "rich", "tensorboard"),
     },
 }
-HYDRA_HOMES = ("scripts", "cpn.config.load")
+HYDRA_HOMES = ("scripts", "cpn.config.load", "cpn.config.diagnosis", "cpn.config.composed")
 UNSAFE_MODULES = {
     *("cloudpickle", "dill", "marshal", "shelve", "joblib", "jsonpickle", "runpy", "imp", "pty"),
     *("requests", "httpx", "aiohttp", "wget", "socketserver", "http"),  # nothing is fetched, served

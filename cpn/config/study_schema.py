@@ -34,7 +34,7 @@ class BudgetConfig(Strict):
         description="optimizer steps of a run at most, in whole epochs, at least one"
     )
     minutes: Positive | None = Field(
-        description="of a run at most, by a short timing of each variant: fewer epochs of a slow one"
+        description="of a run at most, by a short timing: fewer epochs of a slow variant"
     )
     halving: bool = Field(
         description="after each seed only the better half of the variants goes on, and the baseline"
@@ -69,11 +69,6 @@ class StudyConfig(Strict):
         if self.budget.halving and len(self.seeds) < 2:
             raise ValueError("budget.halving=true needs two seeds or more")
         return self
-
-    def chosen(self) -> dict[str, VariantConfig]:
-        """The variants to train by name, the baseline among them, in the order of the file."""
-        wanted = set(self.only or self.variants) | {self.baseline}
-        return {name: variant for name, variant in self.variants.items() if name in wanted}
 
 
 class AblateConfig(TrainConfig):

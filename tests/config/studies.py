@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from cpn.config.load import validate
+from cpn.config.composed import validate
 from cpn.config.schema import TrainConfig
 from cpn.config.study_schema import AblateConfig, StudyConfig
 
@@ -16,7 +16,6 @@ BASES: Mapping[str, tuple[str, ...]] = {
     "default": (),
     "demo": ("experiment=demo",),
     "people_imagenet": ("experiment=people_imagenet",),
-    "people_scratch": ("experiment=people_scratch",),
     # The default's network with so few channels and pixels that it runs in milliseconds.
     "tiny": (
         *("backbone.name=resnet10", "backbone.weights=none", "backbone.width=0.125"),

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 import cpn.config.data_schema
 import cpn.config.evaluation_schema
 import cpn.config.schema
+import cpn.config.study_schema
 
 ROOT = Path(__file__).parents[2]
 CONFIG_FOLDER = ROOT / "cpn" / "config"
@@ -28,7 +29,12 @@ def _primary_schemas() -> list[type[BaseModel]]:
     """List the schemas that no other schema contains: one per script."""
     classes = [
         value
-        for module in (cpn.config.schema, cpn.config.data_schema, cpn.config.evaluation_schema)
+        for module in (
+            cpn.config.schema,
+            cpn.config.data_schema,
+            cpn.config.evaluation_schema,
+            cpn.config.study_schema,
+        )
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, BaseModel) and value.model_fields
     ]

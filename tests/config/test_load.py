@@ -13,8 +13,9 @@ import pytest
 from omegaconf import OmegaConf
 from pydantic import BaseModel, ConfigDict
 
-from cpn.config.load import configure_logging, validate
+from cpn.config.composed import validate
 from cpn.config.validation import ConfigError
+from cpn.program import configure_logging
 
 PROGRAM = """
 from typing import Annotated, Literal

@@ -29,21 +29,12 @@ def test_a_study_has_its_files_name_and_leaves_alone_what_it_decides(name: str) 
     assert any(published) == (study.source is not None)
 
 
-@pytest.mark.parametrize("base", EXPERIMENTS)
 @pytest.mark.parametrize("name", STUDIES)
-def test_variants_are_valid_and_differ_in_the_same_on_every_experiment(
-    name: str, base: str
-) -> None:
-    """Keys that are not the same in all variants owe no value to the experiment."""
-    varied = _varied(name, base)
-    assert varied == _varied(name, "default")
-    assert [(a, b) for a, b in combinations(varied, 2) if varied[a] == varied[b]] == []
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_a_variant_says_itself_whatever_varies(name: str) -> None:
-    """So that no experiment, also one that is yet to be written, says it."""
+def test_variants_are_valid_and_say_themselves_what_varies_on_every_experiment(name: str) -> None:
+    """No experiment, also one that is yet to be written, says what a study varies."""
     varied = _varied(name, "default")
+    assert {base: _varied(name, base) for base in EXPERIMENTS} == dict.fromkeys(EXPERIMENTS, varied)
+    assert [(a, b) for a, b in combinations(varied, 2) if varied[a] == varied[b]] == []
     for variant, row in read_study(name).variants.items():
         said: dict[str, Any] = {}
         for override in OverridesParser.create().parse_overrides(row.overrides):

@@ -13,8 +13,8 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import save
 
 from cpn.build import load_model_with_metadata
+from cpn.config.composed import validate
 from cpn.config.guard import refuse_hostile_yaml, refused_override
-from cpn.config.load import validate
 from cpn.config.schema import TrainConfig
 from cpn.config.validation import ConfigError, validate_plain
 from cpn.errors import UserError

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from cpn.config.load import validate
+from cpn.config.composed import validate
 from cpn.config.schema import TrainConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"

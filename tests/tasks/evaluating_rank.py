@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from cpn.config.evaluation_schema import EvaluateConfig
-from cpn.config.load import configure_logging
 from cpn.config.validation import validate_plain
 from cpn.estimator import PoseEstimator
+from cpn.program import configure_logging
 from cpn.tasks.evaluate import evaluate
 from tests.ranks import write_report
 from tests.tasks.two_ranks import meet_in_files

@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from cpn.build import build_model
-from cpn.config.load import validate
+from cpn.config.composed import validate
 from cpn.config.schema import BenchmarkConfig
 from cpn.data.image_files import read_image
 from cpn.errors import UserError

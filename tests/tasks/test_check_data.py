@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
+from cpn.config.composed import validate
 from cpn.config.data_schema import CheckDataConfig
-from cpn.config.load import validate
 from cpn.tasks.check_data import check_data
 from tests.conftest import TinyCoco
 

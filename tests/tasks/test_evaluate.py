@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
+from cpn.config.composed import validate
 from cpn.config.evaluation_schema import (
     DecodeOverrides,
     EvaluateConfig,
     FinalEvaluationConfig,
     PostprocessOverrides,
 )
-from cpn.config.load import validate
 from cpn.config.schema import DetectionsConfig, TrainConfig
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator

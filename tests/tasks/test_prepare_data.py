@@ -8,7 +8,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from cpn.config.load import validate
+from cpn.config.composed import validate
 from cpn.config.schema import PrepareDataConfig, TrainConfig
 from cpn.config.validation import ConfigError
 from cpn.data.crop_cache import CacheIndex

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from cpn.config.evaluation_schema import EvaluateConfig
-from cpn.config.load import configure_logging
 from cpn.config.schema import TrainConfig
 from cpn.config.validation import validate_plain
 from cpn.errors import UserError
+from cpn.program import configure_logging
 from cpn.tasks.evaluate import evaluate
 from cpn.tasks.train import train
 from tests.ranks import write_report
