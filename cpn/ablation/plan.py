@@ -1,0 +1,177 @@
+"""What a study has to do: its runs, and the trainings that several of them may share."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cpn.config.schema import TrainConfig
+from cpn.config.study_schema import OWN_KEYS, StudyConfig, VariantConfig
+from cpn.config.validation import ConfigError, Problem
+from cpn.errors import UserError
+
+Compose = Callable[[Sequence[str]], TrainConfig]
+
+# Keys that change how a trained network is used, and nothing of its training.
+USE_KEYS = ("decode", "postprocess", "boxes", "detections", "evaluation")
+# What changes neither the weights nor the figures.
+_IDLE_KEYS = {
+    "data": ("workers", "cache_copies", "cache_gib", "on_error", "max_skipped"),
+    "engine": ("device", "log_every", "timeout_seconds", "save_every_steps", "save_every_minutes"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A variant with a seed.
+
+    Attributes:
+        variant: its name.
+        seed: of the training.
+        training: how its network is trained, decoding and boxes as all variants share them.
+        use: how it is evaluated.
+    """
+
+    variant: str
+    seed: int
+    training: TrainConfig
+    use: TrainConfig
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells the runs of a study apart."""
+        return self.variant, self.seed
+
+    @property
+    def training_id(self) -> str:
+        """Equal for runs, of any study, whose networks come out the same."""
+        return fingerprint(self.training)
+
+    @property
+    def use_id(self) -> str:
+        """Equal for runs that come to the same figures."""
+        return fingerprint(self.use)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant whose overrides have been composed.
+
+    Attributes:
+        name: in the study.
+        settings: what the study says of it.
+        runs: by seed, in the study's order.
+    """
+
+    name: str
+    settings: VariantConfig
+    runs: Mapping[int, Run]
+
+    @property
+    def first(self) -> Run:
+        """For what does not depend on the seed, such as its cost."""
+        return next(iter(self.runs.values()))
+
+
+def chosen_variants(study: StudyConfig) -> dict[str, VariantConfig]:
+    """The variants to train by name, the baseline among them, in the order of the file."""
+    wanted = set(study.only or study.variants) | {study.baseline}
+    return {name: variant for name, variant in study.variants.items() if name in wanted}
+
+
+def plan_variants(
+    study: StudyConfig, given: Sequence[str], compose: Compose, *, epochs: Mapping[str, int]
+) -> dict[str, Variant]:
+    """Composes every variant with every seed, so that nothing wrong is found out later.
+
+    Args:
+        study: variants, seeds.
+        given: what all variants share, as on the command line.
+        compose: the training config that overrides make.
+        epochs: by variant's name, where a budget allows fewer than the config asks for.
+
+    Raises:
+        ConfigError: with every problem of every variant.
+    """
+    shared = _shared_overrides(given)
+    problems: list[Problem] = []
+    variants = {}
+    for name, settings in chosen_variants(study).items():
+        where = f"study.variants.{name}.overrides"
+        cut = [f"engine.epochs={epochs[name]}"] if name in epochs else []
+        try:
+            _require_free(settings.overrides)
+            overrides = [*settings.overrides, *cut]
+            variants[name] = Variant(name, settings, _runs(name, study, shared, overrides, compose))
+        except ConfigError as error:
+            problems += [Problem(where, str(problem)) for problem in error.problems]
+    if problems:
+        raise ConfigError(problems)
+    return variants
+
+
+def require_distinct(variants: Iterable[Variant]) -> None:
+    """Refuses variants that come to the same figures.
+
+    Raises:
+        UserError: two variants are one.
+    """
+    known: dict[str, str] = {}
+    for variant in variants:
+        other = known.setdefault(variant.first.use_id, variant.name)
+        if other != variant.name:
+            raise UserError(
+                f"study.variants: {other} and {variant.name} are the same configuration; what is "
+                "given on the command line may set what they vary"
+            )
+
+
+def fingerprint(config: TrainConfig) -> str:
+    """Twelve hexadecimal digits of what decides the outcome of a config."""
+    values: dict[str, Any] = config.model_dump(mode="json", exclude={"run": True})
+    for group, keys in _IDLE_KEYS.items():
+        values[group] = {key: value for key, value in values[group].items() if key not in keys}
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _shared_overrides(given: Sequence[str]) -> list[str]:
+    """What was given for the trainings, without what was given for the study."""
+    kept = [text for text in given if _key(text).split(".")[0] not in {"study", "out", "dry_run"}]
+    _require_free(kept)
+    return kept
+
+
+def _require_free(overrides: Iterable[str]) -> None:
+    for text in overrides:
+        if _key(text).split(".")[0] in OWN_KEYS:
+            raise ConfigError(
+                [Problem(text, "not here: a study sets seeds and folders; study.seeds=[0,1], out=")]
+            )
+
+
+def _runs(
+    name: str, study: StudyConfig, shared: list[str], overrides: list[str], compose: Compose
+) -> dict[int, Run]:
+    for_training = [text for text in overrides if _key(text).split(".")[0] not in USE_KEYS]
+    training, use = (compose(_merged(shared, chosen)) for chosen in (for_training, overrides))
+    return {
+        seed: Run(
+            name,
+            seed,
+            training.model_copy(update={"seed": seed}),
+            use.model_copy(update={"seed": seed}),
+        )
+        for seed in study.seeds
+    }
+
+
+def _merged(shared: Sequence[str], own: Sequence[str]) -> list[str]:
+    """A group may be chosen once only: the variant's choice counts."""
+    chosen = {_key(text) for text in own}
+    return [*(text for text in shared if _key(text) not in chosen), *own]
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip().lstrip("+~")

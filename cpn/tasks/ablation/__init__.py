@@ -1,0 +1,1 @@
+"""The processes of a study: one that leads, and one for each training and each timing."""

@@ -1,0 +1,67 @@
+"""What the leading process tells a working one: a JSON file, named on its command line."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field
+
+from cpn.atomic import write_atomically
+from cpn.config.network_schema import PositiveInt, Strict
+from cpn.config.schema import TrainConfig
+from cpn.config.validation import validate_plain
+from cpn.errors import UserError
+from cpn.interruption import EXIT_CODE, Interrupted, die_with_parent, listen_for_stop
+from cpn.program import configure_logging, leave
+
+OrderT = TypeVar("OrderT", bound=Strict)
+
+
+class UseOrder(Strict):
+    """Evaluate the trained network so, and leave the figures there."""
+
+    use: TrainConfig
+    identity: str = Field(description="of the configuration, kept with the figures")
+    folder: str
+
+
+class TrainingOrder(Strict):
+    """Train once, or go on, or take what is there; then evaluate."""
+
+    training: TrainConfig
+    uses: list[UseOrder]
+    resamples: PositiveInt
+
+
+class TimingOrder(Strict):
+    """Measure what a variant costs."""
+
+    config: TrainConfig
+    identity: str = Field(description="of the configuration, kept with the cost")
+    steps: PositiveInt
+    out: str
+
+
+def write_order(order: Strict, path: Path) -> None:
+    """Writes the file that `obey` reads."""
+    write_atomically(path, order.model_dump_json().encode())
+
+
+def obey(schema: type[OrderT], task: Callable[[OrderT], None]) -> None:
+    """The program of a working process: reads its order and does it.
+
+    It dies with the process that started it, keeps its state when asked to stop, and leaves with
+    the exit codes of a script.
+    """
+    die_with_parent()
+    listen_for_stop()
+    configure_logging()
+    try:
+        task(validate_plain(json.loads(Path(sys.argv[1]).read_bytes()), schema))
+    except (UserError, OSError) as error:
+        leave(error)
+    except Interrupted as interrupted:
+        sys.stderr.write(f"{interrupted}\n")
+        raise SystemExit(EXIT_CODE) from None

@@ -1,0 +1,19 @@
+"""Run an ablation study. Run with --help for the options."""
+
+from cpn.config.load import Composer, script
+from cpn.config.schema import TrainConfig
+from cpn.config.study_schema import AblateConfig
+from cpn.interruption import listen_for_stop
+
+
+@script("ablate", AblateConfig)
+def main(config: AblateConfig) -> None:
+    """Run an ablation study."""
+    listen_for_stop()
+    from cpn.tasks.ablate import ablate  # noqa: PLC0415 - --help must not wait for torch
+
+    ablate(config, Composer("train", TrainConfig))
+
+
+if __name__ == "__main__":
+    main()
