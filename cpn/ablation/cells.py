@@ -175,7 +175,10 @@ def _metric_columns(outcome: StudyOutcome) -> _Columns:
 def _cost_columns(outcome: StudyOutcome) -> _Columns:
     yield _names(outcome)
     yield Column("parameters (M)", "millions of weights"), _cost(lambda x: x.parameters / 1e6)
-    yield Column("GFLOPs", "billions of multiply-adds for one person"), _cost(lambda x: x.gflops)
+    yield (
+        Column("GFLOPs", "billions of multiply-adds for one person"),
+        _cost(lambda x: x.gflops, ".3f"),
+    )
     if any(x.published_gflops is not None for x in outcome.variants):
         yield Column("paper's GFLOPs", "as published"), _known(lambda x: x.published_gflops, ".2f")
     yield Column("images/s", "in training"), _cost(lambda x: x.training_rate, ",.1f")

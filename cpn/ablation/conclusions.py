@@ -52,10 +52,10 @@ def _differences(variants: Sequence[VariantOutcome], baseline: str) -> list[str]
     if worse:
         told.append(f"Worse than {baseline} by more than chance explains: {_listed(worse)}.")
     if open_ones:
-        widest = max((known[name].high - known[name].low) / 2 for name in open_ones)
+        widest = 100 * max((known[name].high - known[name].low) / 2 for name in open_ones)
         told.append(
             f"No difference to {baseline} shown for {_listed(open_ones)}: differences below about "
-            f"{widest:.3f} AP cannot be told from chance here."
+            f"{widest:.1f} points of AP cannot be told from chance here."
         )
     return told
 

@@ -26,6 +26,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seed: of the training.
         overrides: what makes the variant.
         training: id of what is trained; runs may share it.
+        folder: of the training.
         use: id of all that decides the figures.
         epochs: of the training.
         asked_epochs: of the configuration, before a budget cut them.
@@ -43,6 +44,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
     overrides: list[str]
     training: str
+    folder: str
     use: str
     epochs: int
     asked_epochs: int

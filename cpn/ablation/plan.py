@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cpn.config.schema import TrainConfig
@@ -16,7 +17,7 @@ Compose = Callable[[Sequence[str]], TrainConfig]
 # Keys that change how a trained network is used, and nothing of its training.
 USE_KEYS = ("decode", "postprocess", "boxes", "detections", "evaluation")
 # What changes neither the weights nor the figures.
-_IDLE_KEYS = {
+IDLE_KEYS = {
     "data": ("workers", "cache_copies", "cache_gib", "on_error", "max_skipped"),
     "engine": ("device", "log_every", "timeout_seconds", "save_every_steps", "save_every_minutes"),
 }
@@ -31,12 +32,14 @@ class Run:
         seed: of the training.
         training: how its network is trained, decoding and boxes as all variants share them.
         use: how it is evaluated.
+        folder: of a training that exists already; None: the study's own, by its id.
     """
 
     variant: str
     seed: int
     training: TrainConfig
     use: TrainConfig
+    folder: Path | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -130,7 +133,7 @@ def require_distinct(variants: Iterable[Variant]) -> None:
 def fingerprint(config: TrainConfig) -> str:
     """Twelve hexadecimal digits of what decides the outcome of a config."""
     values: dict[str, Any] = config.model_dump(mode="json", exclude={"run": True})
-    for group, keys in _IDLE_KEYS.items():
+    for group, keys in IDLE_KEYS.items():
         values[group] = {key: value for key, value in values[group].items() if key not in keys}
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

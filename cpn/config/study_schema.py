@@ -80,3 +80,24 @@ class AblateConfig(TrainConfig):
     study: StudyConfig
     out: str = Field(min_length=1, description="folder of studies and of the runs they share")
     dry_run: bool = Field(description="only time the variants, and tell what the study would cost")
+
+
+NO_BUDGET = BudgetConfig(steps=None, minutes=None, halving=False)
+
+
+class CollectConfig(Strict):
+    """`scripts/collect.py`: the table of a study for runs that are trained already."""
+
+    runs: Annotated[list[str], Field(min_length=1)] = Field(
+        description="folders of runs, or patterns such as runs/cpn_*"
+    )
+    baseline: str | None = Field(description="name of a variant; null: the first run's")
+    name: str = Field(pattern=r"^[\w.\-]+$", description="of the study's folder in `out`")
+    title: str = Field(min_length=1, description="heads the table")
+    out: str = Field(min_length=1, description="folder of studies")
+    jobs: PositiveInt | None = Field(
+        description="evaluations at the same time; null: one per GPU, or one per core"
+    )
+    timing_steps: PositiveInt = Field(description="of the short timing of each variant")
+    confidence: float = Field(gt=0, lt=1, description="of the intervals")
+    resamples: PositiveInt = Field(description="of the images, for intervals and p-values")

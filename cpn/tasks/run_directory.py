@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from cpn.atomic import write_atomically
 from cpn.config.guard import refuse_yaml_markup
 from cpn.config.schema import TrainConfig
+from cpn.config.validation import ConfigError, validate_plain
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError, os_error_text
 from cpn.tasks.run_inputs import note_inputs, require_same_inputs
@@ -161,9 +163,29 @@ def _require_folder(path: Path) -> None:
         raise UserError(f"run directory {path}: {existing} cannot be written; set run.root")
 
 
+def read_run_config(path: Path) -> TrainConfig:
+    """The config of a run; keys that are younger than the run have their defaults.
+
+    Args:
+        path: its `config.yaml`.
+
+    Raises:
+        UserError: the file is damaged, or of another version of cpn.
+    """
+    try:
+        return validate_plain(_read_config(path), TrainConfig)
+    except ConfigError as error:
+        told = "; ".join(str(problem) for problem in error.problems)
+        raise UserError(f"{path} is of another version of cpn: {told}") from error
+
+
 def _check_same_config(path: Path, config: TrainConfig) -> None:
-    before = _flatten(_read_config(path))
-    now = _flatten(config.model_dump(mode="json"))
+    """A key that is younger than the run, and has its default, changes nothing."""
+    raw = _read_config(path)
+    with suppress(ConfigError):  # what cannot be used any more differs, and is told
+        raw = validate_plain(raw, TrainConfig).model_dump(mode="json")
+    before = flatten(raw)
+    now = flatten(config.model_dump(mode="json"))
     changed = [
         f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
@@ -192,11 +214,12 @@ def _read_config(path: Path) -> dict[str, Any]:
     )
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys instead of nested ones."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

@@ -8,7 +8,7 @@ from cpn.errors import UserError
 
 
 def entry(variant: str, seed: int, training: str = "t") -> Entry:
-    return Entry(variant, seed, ["a=1"], training, use=training, epochs=2, asked_epochs=3)
+    return Entry(variant, seed, ["a=1"], training, "folder", use=training, epochs=2, asked_epochs=3)
 
 
 def test_runs_are_planned_once_and_keep_what_became_of_them(tmp_path: Path) -> None:

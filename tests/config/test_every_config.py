@@ -27,6 +27,7 @@ SHARED = "base"
 CHOICES = {
     "ablate": ["study=pyramid_levels"],
     "benchmark": ["suite=step"],
+    "collect": ["runs=[x]"],
     "evaluate": ["checkpoint=x"],
     "prepare_data": ["out=x"],
 }

@@ -111,6 +111,21 @@ def test_resume_refuses_another_config(tiny_config: MakeConfig) -> None:
         train(tiny_config("engine.epochs=1", "optimizer.lr=0.1", "run.if_exists=resume"))
 
 
+def test_a_key_that_is_younger_than_the_run_does_not_keep_it_from_going_on(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
+    train(tiny_config("engine.epochs=1"))
+    path = tmp_path / "runs" / "tiny" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    del config["model"]["pyramid"]["top_down"]
+    path.write_text(yaml.safe_dump(config))
+    train(tiny_config("engine.epochs=1", "run.if_exists=resume"))
+    with pytest.raises(UserError, match=r"model.pyramid.top_down: True -> False"):
+        train(
+            tiny_config("engine.epochs=1", "run.if_exists=resume", "model.pyramid.top_down=false")
+        )
+
+
 def test_resume_refuses_other_annotations(
     tiny_config: MakeConfig, tiny_coco: TinyCoco, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,7 +19,7 @@ from cpn.ablation.plan import Run, Variant, chosen_variants
 from cpn.ablation.results import RunFigures
 from cpn.ablation.runner import Job, JobRunner, last_line, was_stopped
 from cpn.benchmark.report import usable_cores
-from cpn.config.study_schema import AblateConfig, StudyConfig
+from cpn.config.study_schema import StudyConfig
 from cpn.errors import UserError
 from cpn.interruption import STOP
 from cpn.tasks.ablation.orders import TimingOrder, TrainingOrder, UseOrder, write_order
@@ -31,16 +31,18 @@ TIMER = "cpn.tasks.ablation.cost"
 SPARE_MEMORY = 1.25  # what a training may need beyond what its timing did
 
 
-def places(config: AblateConfig, trainings: int, memory_mib: float = 0.0) -> list[dict[str, str]]:
+def places(
+    asked: int | None, device: str, trainings: int, memory_mib: float = 0.0
+) -> list[dict[str, str]]:
     """The environment of every job that may run at the same time.
 
     Args:
-        config: its `study.jobs` and `engine.device` are read.
+        asked: how many; None: one per GPU, or as many as cores and memory allow.
+        device: of the trainings; "cpu" leaves GPUs alone.
         trainings: how many there are to do.
         memory_mib: that the largest of them needs, if known.
     """
-    asked = config.study.jobs
-    gpus = [] if config.engine.device == "cpu" else _gpus()
+    gpus = [] if device == "cpu" else _gpus()
     if gpus:
         count = min(asked or len(gpus), max(1, trainings))
         return [{"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} for place in range(count)]
@@ -62,7 +64,7 @@ def _gpus() -> list[str]:
 
 
 def measure_costs(
-    config: AblateConfig, variants: Iterable[Variant], folders: StudyFolders
+    study: StudyConfig, device: str, variants: Iterable[Variant], folders: StudyFolders
 ) -> dict[str, VariantCost]:
     """What each variant costs, one after the other; what was measured before is taken.
 
@@ -72,7 +74,7 @@ def measure_costs(
     """
     chosen = {variant.name: variant for variant in variants}
     trainings = {variant.first.training_id for variant in chosen.values()}
-    environment = places(config, len(trainings) * len(config.study.seeds))[0]
+    environment = places(study.jobs, device, len(trainings) * len(study.seeds))[0]
     failed: dict[str, str] = {}
 
     def waiting() -> list[Job]:
@@ -85,7 +87,7 @@ def measure_costs(
             return False
         logger.info("timing %s", job.name)
         out = str(folders.cost(job.name))
-        steps = config.study.timing_steps
+        steps = study.timing_steps
         order = TimingOrder(config=run.use, identity=run.use_id, steps=steps, out=out)
         write_order(order, job.order)
         return True
@@ -97,7 +99,7 @@ def measure_costs(
     JobRunner([environment], STOP.is_made).run(waiting, prepare=prepare, ended=ended)
     if failed:
         told = "; ".join(f"{name}: {message}" for name, message in failed.items())
-        raise UserError(f"study {config.study.name} is not begun: {told}")
+        raise UserError(f"study {study.name} is not begun: {told}")
     found = {name: _known_cost(variant, folders) for name, variant in chosen.items()}
     return {name: cost for name, cost in found.items() if cost is not None}
 
@@ -205,8 +207,9 @@ class Leader:
         if not keys:
             return False
         first = self.runs[keys[0]]
+        folder = first.folder or self.folders.training(job.name)
         run = first.training.run.model_copy(
-            update={"root": str(self.folders.trainings), "name": job.name, "if_exists": "resume"}
+            update={"root": str(folder.parent), "name": folder.name, "if_exists": "resume"}
         )
         uses = [
             UseOrder(

@@ -111,7 +111,7 @@ class _Comparison:
             metrics=self._metrics(figures),
             gap=None,
             keypoints=self._by_keypoint(name),
-            curves=tuple(_curve(self.folders, entry) for entry in entries if entry.state == "done"),
+            curves=tuple(_curve(entry) for entry in entries if entry.state == "done"),
             cost=None if cost is None else cost.cost,
             published_ap=published.ap,
             published_gflops=published.gflops,
@@ -188,10 +188,10 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
     return told
 
 
-def _curve(folders: StudyFolders, entry: Entry) -> Curve:
+def _curve(entry: Entry) -> Curve:
     """From the training's log; empty where it was not kept."""
     loss, ap = [], []
-    path = folders.training(entry.training) / "metrics.jsonl"
+    path = Path(entry.folder) / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.is_file() else []
     records = [json.loads(line) for line in lines]
     last = max((r["step"] for r in records), default=1)
