@@ -70,8 +70,10 @@ def test_nothing_is_begun_if_one_variant_is_wrong(started: Started, tmp_path: Pa
 
 
 def test_a_variant_that_cannot_be_timed_stops_the_study(started: Started, tmp_path: Path) -> None:
-    variants = {"base": [], "bad": ["engine.batch_size=9"]}
-    with pytest.raises(UserError, match=r"not begun: bad: data.train.images: there is no folder"):
+    variants = {"base": [], "bad": ["engine.batch_size=9"], "x": ["engine.batch_size=9", "loss=l2"]}
+    with pytest.raises(
+        UserError, match=r"not begun: bad, x: data.train.images: there is no folder"
+    ):
         ablate(*started(variants))
     assert trained(tmp_path / "studies") == 0
 

@@ -98,7 +98,10 @@ def measure_costs(
 
     JobRunner([environment], STOP.is_made).run(waiting, prepare=prepare, ended=ended)
     if failed:
-        told = "; ".join(f"{name}: {message}" for name, message in failed.items())
+        told = "; ".join(
+            f"{', '.join(name for name in failed if failed[name] == message)}: {message}"
+            for message in dict.fromkeys(failed.values())
+        )
         raise UserError(f"study {study.name} is not begun: {told}")
     found = {name: _known_cost(variant, folders) for name, variant in chosen.items()}
     return {name: cost for name, cost in found.items() if cost is not None}
