@@ -17,7 +17,8 @@ LADDER = (
     ("cpn.config.diagnosis",),
     ("cpn.config.composed",),
     ("cpn.tasks",),
-    ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.ablation", "cpn.report"),
+    ("cpn.ablation",),
+    ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.report"),
     ("cpn.estimator",),
     ("cpn.build",),
     ("cpn.data", "cpn.detection", "cpn.postprocess"),
@@ -26,7 +27,7 @@ LADDER = (
     ("cpn.geometry",),
     ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.state_dict", "cpn.torch_file"),
     ("cpn.process_pool", "cpn.program"),
-    ("cpn.errors", "cpn.atomic", "cpn.interruption"),
+    ("cpn.errors", "cpn.atomic", "cpn.interruption", "cpn.text_table"),
 )
 RUNG = {name: height for height, rung in enumerate(reversed(LADDER)) for name in rung}
 
@@ -37,6 +38,7 @@ CLOSED = {
     "cpn.interruption": set[str](),
     "cpn.process_pool": {"cpn.interruption"},
     "cpn.program": {"cpn.errors"},
+    "cpn.text_table": set[str](),
     "cpn.coco": {"cpn.errors", "msgspec"},
     "cpn.state_dict": {"cpn.errors", "torch"},
     "cpn.torch_file": {"cpn.errors", "torch"},
