@@ -7,12 +7,11 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
+from cpn.ablation.conclusions import ALPHA
 from cpn.ablation.outcome import Cost, Estimate, Gap, StudyOutcome, VariantOutcome
 from cpn.errors import one_line
 
 UNKNOWN = "-"
-# Below it a difference is said to be one.
-SIGNIFICANT = 0.05
 _NAN = math.nan
 NO_ESTIMATE = Estimate(_NAN, _NAN, _NAN)
 NO_GAP = Gap(_NAN, _NAN, _NAN, _NAN, _NAN)
@@ -86,7 +85,7 @@ def published_gap(outcome: StudyOutcome, variant: VariantOutcome) -> float | Non
 
 def verdict(gap: Gap) -> str:
     """'better', 'worse', or '' where the Holm-adjusted p-value leaves it open."""
-    if not gap.adjusted < SIGNIFICANT or not math.isfinite(gap.value):
+    if not gap.adjusted < ALPHA or not math.isfinite(gap.value):
         return ""
     return "better" if gap.value > 0 else "worse"
 

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
-from cpn.ablation.cells import SIGNIFICANT, p_text, percent, with_signs
+from cpn.ablation.cells import p_text, percent, with_signs
+from cpn.ablation.conclusions import ALPHA
 from cpn.ablation.outcome import Gap, StudyOutcome, VariantOutcome
 from cpn.errors import one_line
 from cpn.report.drawing import ROW_INCHES, Chart, name_rows, new_figure, shortened
@@ -79,7 +80,7 @@ def _draw(
 
 
 def _is_framed(gap: Gap) -> bool:
-    return gap.p_value < SIGNIFICANT
+    return gap.p_value < ALPHA
 
 
 def _tip(variant: str, keypoint: str, gap: Gap) -> str:
@@ -113,7 +114,7 @@ def _draw_key(axes: Axes, most: float) -> None:
         axes.text(
             place, 0, with_signs(percent(share * most, signed=True)), **_centred(LIGHT["ink"])
         )
-    axes.set(xticks=[], yticks=[], ylim=(0.5, -0.5), xlabel=f"framed: p < {SIGNIFICANT}")
+    axes.set(xticks=[], yticks=[], ylim=(0.5, -0.5), xlabel=f"framed: p < {ALPHA}")
     _bare(axes, len(_KEY))
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from cpn.ablation.cells import (
-    SIGNIFICANT,
     confidence_text,
     keypoint_table,
     notes,
@@ -12,6 +11,7 @@ from cpn.ablation.cells import (
     with_signs,
 )
 from cpn.ablation.charts import charts
+from cpn.ablation.conclusions import ALPHA
 from cpn.ablation.outcome import StudyOutcome
 from cpn.atomic import write_atomically
 from cpn.report.document import Page, drawn_by_section
@@ -47,7 +47,7 @@ def render(outcome: StudyOutcome) -> str:
         notes=notes(outcome),
         progress=progress(outcome),
         confidence=confidence_text(outcome),
-        significant=SIGNIFICANT,
+        significant=ALPHA,
         has_paper=any(each.published_ap is not None for each in outcome.variants),
         charts=drawn_by_section(charts(outcome)),
     )

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from cpn.ablation.cells import (
     NO_ESTIMATE,
     NO_GAP,
-    SIGNIFICANT,
     UNKNOWN,
     Cell,
     Column,
@@ -17,6 +16,7 @@ from cpn.ablation.cells import (
     published_gap,
     tables,
 )
+from cpn.ablation.conclusions import ALPHA
 from cpn.ablation.outcome import Cost, Estimate, Gap, StudyOutcome, VariantOutcome
 from cpn.errors import one_line
 from cpn.text_table import csv_table, exact, markdown_table
@@ -55,7 +55,7 @@ def _explanation(outcome: StudyOutcome) -> str:
         f"AP in percent, mean over seeds, with its {confidence_text(outcome)} interval over seeds"
         f" and images; difference to {_text(outcome.baseline)} in percentage points; p: how often"
         " equal variants would differ that much or more; p (Holm): raised for the number of"
-        f" variants compared, bold where below {SIGNIFICANT}. {UNKNOWN}: unknown."
+        f" variants compared, bold where below {ALPHA}. {UNKNOWN}: unknown."
     )
 
 
