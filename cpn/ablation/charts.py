@@ -157,7 +157,7 @@ def _cost_chart(key: str, title: str, marks: Sequence[_Mark], *, hollow: bool = 
     for place, mark in enumerate(marks):
         color = LIGHT["ink" if hollow else _COLORS[mark.kind]]
         ends = np.array(mark.ap[1:])
-        tip = f"{mark.name}: {mark.gflops:.2f} GFLOPs, AP {mark.ap.value:.1f}"
+        tip = f"{mark.name}: {mark.gflops:.4g} GFLOPs, AP {mark.ap.value:.1f}"
         if np.isfinite(ends).all():
             axes.plot([mark.gflops] * 2, ends, color=color, linewidth=1.4, zorder=3)
             tip += f" ({ends[0]:.1f} to {ends[1]:.1f})"

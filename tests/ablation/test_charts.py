@@ -80,14 +80,14 @@ def test_ap_against_gflops_has_error_bars_where_there_are_intervals(
     drawn: dict[str, Chart],
 ) -> None:
     chart = drawn["cost-own"]
-    assert "C2-C5: 6.11 GFLOPs, AP 71.2 (69.9 to 72.4)" in chart.summary
+    assert "C2-C5: 6.111 GFLOPs, AP 71.2 (69.9 to 72.4)" in chart.summary
     bars = [line for line in _lines(chart) if line.get_linewidth() == 1.4]
     assert len(bars) == 5
     assert bars[0].get_ydata() == pytest.approx([69.93, 72.43])
     assert bars[0].get_xdata() == pytest.approx([6.1107, 6.1107])
     bare = _drawn(single_seed)["cost-own"]
     assert not [line for line in _lines(bare) if line.get_linewidth() == 1.4]
-    assert "C2-C5: 6.11 GFLOPs, AP 71.2;" in bare.summary
+    assert "C2-C5: 6.111 GFLOPs, AP 71.2;" in bare.summary
     paper = drawn["cost-paper"]
     assert "C2: 5.02 GFLOPs, AP 68.3" in paper.summary
     hollow = _by_gid(paper).values()

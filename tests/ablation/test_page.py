@@ -73,7 +73,7 @@ def test_tables_say_all_figures_and_verdicts(page: Page) -> None:
     )
     assert '<td class="number worse" data-order="-0.18120' in page.source
     assert page.source.count('class="number worse"') > 2
-    assert "27.01 6.11 6.20 104.2 18.50 2,210 40" in _words(page, "costs")
+    assert "27.01 6.111 6.20 104.2 18.50 2,210 40" in _words(page, "costs")
     assert "Square: C2-C5." in _words(page, "costs")
     assert "Hollow: the paper's." in _words(page, "costs")
     assert len([x for x in page.all("tr") if x.get("class") == "baseline"]) == 3

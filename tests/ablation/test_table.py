@@ -98,7 +98,7 @@ def test_markdown_by_hand(small: StudyOutcome) -> None:
         "| variant | parameters (M) | GFLOPs | paper's GFLOPs | images/s | latency ms | peak MiB"
         " | epochs |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| full | 1.23 | 1.50 | 6.20 | 1,234.6 | 9.88 | 1,500 | 10 |",
+        "| full | 1.23 | 1.500 | 6.20 | 1,234.6 | 9.88 | 1,500 | 10 |",
         "| half | - | - | - | - | - | - | 5 |",
         "",
         "The paper's figures are from A paper.",
