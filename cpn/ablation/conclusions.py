@@ -28,7 +28,7 @@ def conclusions(
         baseline: that they were compared with.
         pairs: all pairs whose published AP differs and that both have runs.
     """
-    return (*_differences(variants, baseline), *_order(pairs))
+    return (*_single_seeds(variants), *_differences(variants, baseline), *_order(pairs))
 
 
 def published_pairs(variants: Iterable[VariantOutcome]) -> list[tuple[str, str]]:
@@ -36,6 +36,16 @@ def published_pairs(variants: Iterable[VariantOutcome]) -> list[tuple[str, str]]
     known = [(v.published_ap, v.name) for v in variants if v.published_ap is not None and v.metrics]
     found = [sorted(pair) for pair in combinations(known, 2) if pair[0][0] != pair[1][0]]
     return [(lower[1], higher[1]) for lower, higher in found]
+
+
+def _single_seeds(variants: Sequence[VariantOutcome]) -> list[str]:
+    single = [v.name for v in variants if len(v.seeds) == 1]
+    if not single:
+        return []
+    return [
+        f"One seed of {_listed(single)}: the interval is over images alone, and how much another "
+        "seed would change is not known."
+    ]
 
 
 def _differences(variants: Sequence[VariantOutcome], baseline: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from cpn.atomic import write_atomically
 from cpn.errors import UserError, first_line
-from cpn.evaluation.bootstrap import resampled_statistics
+from cpn.evaluation.bootstrap import resampled_statistics, telling_images
 from cpn.evaluation.coco_keypoints import COCO_METRICS
 from cpn.evaluation.matching import Matches
 
@@ -30,7 +29,8 @@ class RunFigures:
 
     Attributes:
         use: id of the run's configuration, see `Run.use_id`.
-        images: digest of which images were evaluated: runs compare on the same ones only.
+        images: digest of which images and people were evaluated: runs compare on the same only.
+        telling: how many images have somebody to find or a result.
         keypoints: names of the K keypoints.
         values: (10,) numbers named in `COCO_METRICS`, then the AP of each keypoint: (10 + K,).
         resampled: (R, 10 + K) the same on resamples of the images.
@@ -38,6 +38,7 @@ class RunFigures:
 
     use: str
     images: str
+    telling: int
     keypoints: tuple[str, ...]
     values: FloatArray
     resampled: FloatArray
@@ -63,7 +64,8 @@ class RunFigures:
         ]
         return cls(
             use=use,
-            images=hashlib.sha256(whole.image_ids.tobytes()).hexdigest()[:12],
+            images=_digest(whole),
+            telling=telling_images(whole),
             keypoints=tuple(by_keypoint),
             values=np.concatenate(values),
             resampled=np.concatenate(drawn, axis=1),
@@ -81,9 +83,9 @@ class RunFigures:
         Raises:
             OSError: it cannot be written.
         """
-        facts = {"use": self.use, "images": self.images, "keypoints": list(self.keypoints)}
+        facts = _Header(self.use, self.images, self.telling, list(self.keypoints))
         content = io.BytesIO()
-        header = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
+        header = np.frombuffer(msgspec.json.encode(facts), dtype=np.uint8)
         np.savez_compressed(content, header=header, values=self.values, resampled=self.resampled)
         write_atomically(path, content.getvalue())
 
@@ -106,13 +108,27 @@ class RunFigures:
                 f"{path} is damaged ({first_line(error)}); delete it, and the same command "
                 "evaluates the run again"
             ) from error
-        return cls(header.use, header.images, tuple(header.keypoints), values, drawn)
+        count = len(COCO_METRICS) + len(header.keypoints)
+        if values.shape != (count,) or drawn.shape[1:] != (count,):
+            raise UserError(
+                f"{path} is of another version of cpn; delete it, and the same command evaluates "
+                "the run again"
+            )
+        keypoints = tuple(header.keypoints)
+        return cls(header.use, header.images, header.telling, keypoints, values, drawn)
 
 
 class _Header(msgspec.Struct):
     use: str
     images: str
+    telling: int
     keypoints: list[str]
+
+
+def _digest(matches: Matches) -> str:
+    """Twelve hexadecimal digits of the images, and of who is to be found where."""
+    arrays = matches.image_ids, matches.person_images, matches.counted
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()[:12]
 
 
 def same_images(figures: Sequence[RunFigures]) -> bool:

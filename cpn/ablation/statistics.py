@@ -5,14 +5,15 @@ other seeds give other networks, other images other numbers. The first is the va
 over their count, the second the variance of the mean under a bootstrap of the images. Which images
 suit a single network is in both, and counted once: it is taken off the second. They add up, and
 Student's t with Welch and Satterthwaite's degrees of freedom (Welch, Biometrika 1947) makes the
-interval. Two or three seeds say little of their own variance, so that it is pooled over the
-variants, as an analysis of variance does. `tests/ablation_coverage.py` shows that it holds.
+interval. Every variant has the variance of its own seeds: a pooled one would be surer of two or
+three seeds, and wrong where one variant's networks differ more than another's, as those do of which
+one failed to learn. `tests/ablation_coverage.py` shows how often the intervals hold.
 
 Legend: S seeds, R resamples, M numbers.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,12 +35,25 @@ class Figures:
         trainings: (S,) ids of what was trained; variants may share them.
         values: (S, M) numbers, NaN where there is nobody to find.
         resampled: (S, R, M) the same on resamples of the images, equal for all variants.
+        telling: how many images have somebody to find or a result.
     """
 
     seeds: tuple[int, ...]
     trainings: tuple[str, ...]
     values: FloatArray
     resampled: FloatArray
+    telling: int
+
+    def of_trainings(self, trainings: Iterable[str]) -> "Figures":
+        """The runs of these trainings."""
+        places = [self.trainings.index(training) for training in trainings]
+        return Figures(
+            tuple(self.seeds[place] for place in places),
+            tuple(self.trainings[place] for place in places),
+            self.values[places],
+            self.resampled[places],
+            self.telling,
+        )
 
 
 class Part(NamedTuple):
@@ -49,72 +63,72 @@ class Part(NamedTuple):
     freedom: float
 
 
-class SeedSpread(NamedTuple):
-    """What seeds do to a number.
+class _Series(NamedTuple):
+    """A number of each seed: (S,) values, and (S, R) on resamples of the images."""
 
-    Attributes:
-        variance: over seeds; NaN from single seeds alone.
-        freedom: degrees of freedom that know it.
-        own: how much of it is which images were drawn, other ones for each network.
-    """
+    values: FloatArray
+    drawn: FloatArray
 
-    variance: float
-    freedom: float
-    own: float
+    @property
+    def of_seeds(self) -> Part:
+        """The variance of the mean by its seeds; unknown from a single one."""
+        count = len(self.values)
+        if count < 2:
+            return Part(math.nan, 0)
+        return Part(float(self.values.var(ddof=1)) / count, count - 1)
 
-
-def seed_spread(variants: Sequence[Figures], number: int) -> SeedSpread:
-    """The variance of a number over seeds, pooled over variants.
-
-    Variants that share their trainings count once.
-    """
-    distinct = {figures.trainings: figures for figures in variants}.values()
-    known = [f for f in distinct if len(f.seeds) > 1 and np.isfinite(f.values[:, number]).all()]
-    return _pooled([(f.values[:, number], f.resampled[..., number]) for f in known])
+    @property
+    def own(self) -> float:
+        """How much of that is which images were drawn, other ones for each network."""
+        count = len(self.values)
+        deviations = self.drawn - self.drawn.mean(axis=0)
+        return float(np.nanvar(deviations, axis=1).sum()) / (count - 1) / count
 
 
-def estimate(figures: Figures, number: int, spread: SeedSpread, *, confidence: float) -> Estimate:
-    """A number's mean over seeds with its interval.
+def estimate(figures: Figures, number: int, *, confidence: float) -> Estimate:
+    """A number's mean over seeds with its interval; of a single seed, over images alone.
 
     Args:
         figures: of the variant.
         number: which of the M.
-        spread: from `seed_spread`; where it is NaN, the interval is over images alone.
         confidence: of the interval.
     """
-    mean = float(figures.values[:, number].mean())
-    drawn = figures.resampled[..., number].mean(axis=0)
-    half, _ = _margin(mean, _parts(drawn, spread, 1 / len(figures.seeds)), confidence)
+    own = _series(figures, number)
+    mean = float(own.values.mean())
+    parts = _parts(own.drawn.mean(axis=0), [own], figures.telling)
+    half, _ = _margin(mean, parts, confidence)
     return Estimate(mean, mean - half, mean + half)
 
 
-def gap(
-    figures: Figures, baseline: Figures, number: int, spread: SeedSpread, *, confidence: float
-) -> Gap:
+def gap(figures: Figures, baseline: Figures, number: int, *, confidence: float) -> Gap:
     """How much a variant's number is above the baseline's, on the same images.
 
-    Variants that share their trainings, as those that differ in decoding do, are compared seed by
-    seed: what a seed did to both cancels out.
+    Variants that share trainings, as those that differ in decoding do, are compared seed by seed of
+    these: what a seed did to both cancels out.
 
     Args:
         figures: of the variant.
         baseline: of what it is compared with.
         number: which of the M.
-        spread: from `seed_spread`.
         confidence: of the interval.
 
     Returns:
-        The p-value is not adjusted yet, see `adjusted`.
+        The p-value is not adjusted yet, see `adjusted`. It is NaN where one of them has a single
+        seed, for then nobody knows what another seed would do, and the interval is over images
+        alone; but networks that both share are compared as they are.
     """
-    pair = figures, baseline
-    a, b = (each.values[:, number] for each in pair)
-    drawn_a, drawn_b = (each.resampled[..., number] for each in pair)
-    share = 1 / len(a) + 1 / len(b)
-    if figures.trainings == baseline.trainings:
-        spread, share = _pooled([(a - b, drawn_a - drawn_b)] if len(a) > 1 else []), 1 / len(a)
-    drawn = drawn_a.mean(axis=0) - drawn_b.mean(axis=0)
-    difference = float(a.mean() - b.mean())
-    half, p_value = _margin(difference, _parts(drawn, spread, share), confidence)
+    common = [training for training in figures.trainings if training in baseline.trainings]
+    if common:
+        figures, baseline = figures.of_trainings(common), baseline.of_trainings(common)
+    a, b = _series(figures, number), _series(baseline, number)
+    drawn = a.drawn.mean(axis=0) - b.drawn.mean(axis=0)
+    paired = _Series(a.values - b.values, a.drawn - b.drawn) if common else None
+    seeds = [a, b] if paired is None else [paired]
+    difference = float(a.values.mean() - b.values.mean())
+    telling = min(figures.telling, baseline.telling)
+    half, p_value = _margin(difference, _parts(drawn, seeds, telling), confidence)
+    if paired is None and min(len(a.values), len(b.values)) < 2 and difference:
+        p_value = math.nan
     return Gap(difference, difference - half, difference + half, p_value, p_value)
 
 
@@ -128,41 +142,35 @@ def adjusted(gaps: Mapping[str, Gap]) -> dict[str, Gap]:
     return result
 
 
-def _pooled(columns: Sequence[tuple[FloatArray, FloatArray]]) -> SeedSpread:
-    """Of (S,) numbers with their (S, R) resamples, several times."""
-    freedom = sum(len(values) - 1 for values, _ in columns)
-    if not freedom:
-        return SeedSpread(math.nan, 0, 0.0)
-    squares = sum(float(((values - values.mean()) ** 2).sum()) for values, _ in columns)
-    own = sum(float(np.nanvar(drawn - drawn.mean(axis=0), axis=1).sum()) for _, drawn in columns)
-    return SeedSpread(squares / freedom, freedom, own / freedom)
+def _series(figures: Figures, number: int) -> _Series:
+    return _Series(figures.values[:, number], figures.resampled[..., number])
 
 
-def _parts(drawn: FloatArray, spread: SeedSpread, share: float) -> list[Part]:
+def _parts(drawn: FloatArray, seeds: Sequence[_Series], telling: int) -> list[Part]:
     """The variances of a mean, or of a difference of means.
 
     Args:
-        drawn: (R,) it on resamples of the images; there are enough of these to know its variance.
-        spread: of one seed.
-        share: of it that is left in the mean or difference.
+        drawn: (R,) it on resamples of the images.
+        seeds: of the means that it is made of; a single seed says nothing of others.
+        telling: how many images there are to draw from.
     """
     known = drawn[np.isfinite(drawn)]
-    images = float(known.var()) if len(known) > 1 else math.nan
-    if not math.isfinite(spread.variance):
-        return [Part(images, math.inf)]
-    common = max(0.0, images - spread.own * share) if math.isfinite(images) else images
-    return [Part(common, math.inf), Part(spread.variance * share, spread.freedom)]
+    if len(known) < 2 or telling < 2:
+        return [Part(math.nan, 0)]
+    images = float(known.var()) * telling / (telling - 1)
+    several = [each for each in seeds if len(each.values) > 1]
+    common = max(0.0, images - sum(each.own for each in several))
+    return [Part(common, telling - 1), *(each.of_seeds for each in several)]
 
 
 def _margin(value: float, parts: Sequence[Part], confidence: float) -> tuple[float, float]:
     """Half the interval round a value, and the two-sided p-value of its being 0."""
     variance = sum(part.variance for part in parts)
-    if not (math.isfinite(value) and math.isfinite(variance)):
+    if value == 0 and not variance:
+        return 0.0, 1.0
+    if not (math.isfinite(value) and variance > 0):
         return math.nan, math.nan
-    if variance == 0:
-        return 0.0, 1.0 if value == 0 else 0.0
-    unsure = sum(part.variance**2 / part.freedom for part in parts)
-    freedom = variance**2 / unsure if unsure > 0 else math.inf
+    freedom = variance**2 / sum(part.variance**2 / part.freedom for part in parts)
     error = math.sqrt(variance)
     half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
     return half, float(2 * stats.t.sf(abs(value) / error, freedom))

@@ -66,7 +66,7 @@ def bootstrap(
         confidence: share of data sets whose interval is to hold the true number.
         seed: of the resamples.
     """
-    values, images = matches.statistics(), _telling_images(matches)
+    values, images = matches.statistics(), telling_images(matches)
     drawn = resampled_statistics([matches], resamples=resamples, seed=seed)[0]
     return {
         name: _interval(float(value), column, confidence, images)
@@ -100,7 +100,7 @@ def paired_bootstrap(
     if not _same_people(first, second):
         raise ValueError("the two sets of results were matched with different images or people")
     pair = resampled_statistics([first, second], resamples=resamples, seed=seed)
-    images = _telling_images(first, second)
+    images = telling_images(first, second)
     found = {}
     for name, a, b, changes in zip(
         COCO_METRICS, first.statistics(), second.statistics(), (pair[1] - pair[0]).T, strict=True
@@ -129,7 +129,7 @@ def _weights(num_images: int, resamples: int, seed: int) -> Iterator[IntArray]:
         yield random.multinomial(num_images, shares, size=count)
 
 
-def _telling_images(*sets: Matches) -> int:
+def telling_images(*sets: Matches) -> int:
     """How many images have somebody to find or a result; the others change no number."""
     places = [np.concatenate([one.person_images, one.result_images]) for one in sets]
     return len(np.unique(np.concatenate(places)))

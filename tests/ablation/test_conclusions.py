@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from cpn.ablation.conclusions import Pair, conclusions, published_pairs
 from cpn.ablation.outcome import Estimate, Gap, VariantOutcome
 
@@ -8,7 +10,7 @@ def variant(
     name: str, value: float | None = None, adjusted: float = 1.0, published: float | None = None
 ) -> VariantOutcome:
     gap = None if value is None else Gap(value, value - 0.02, value + 0.02, adjusted, adjusted)
-    return VariantOutcome(name, (), (0,), ONE, gap, {}, (), None, published, None, 1)
+    return VariantOutcome(name, (), (0, 1), ONE, gap, {}, (), None, published, None, 1)
 
 
 def test_better_worse_and_what_cannot_be_told() -> None:
@@ -37,4 +39,13 @@ def test_the_papers_order() -> None:
     assert conclusions([], "a", pairs) == (
         "The paper's order: 2 of 4 pairs come out the same way round, 1 of them by more than "
         "chance explains (p < 0.05, pair by pair); reversed: b above c.",
+    )
+
+
+def test_single_seeds_are_told() -> None:
+    single = replace(variant("a"), seeds=(3,))
+    told = conclusions([single, variant("b")], "a", [])
+    assert told == (
+        "One seed of a: the interval is over images alone, and how much another seed would change "
+        "is not known.",
     )

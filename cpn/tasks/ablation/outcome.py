@@ -14,7 +14,7 @@ from cpn.ablation.folders import StudyFolders
 from cpn.ablation.ledger import Entry, Key, Ledger
 from cpn.ablation.outcome import Curve, Estimate, Gap, StudyOutcome, VariantOutcome
 from cpn.ablation.results import RunFigures, same_images
-from cpn.ablation.statistics import Figures, SeedSpread, adjusted, estimate, gap, seed_spread
+from cpn.ablation.statistics import Figures, adjusted, estimate, gap
 from cpn.config.study_schema import PublishedFigure, StudyConfig, VariantConfig
 from cpn.errors import UserError
 from cpn.evaluation.coco_keypoints import COCO_METRICS
@@ -124,7 +124,7 @@ class _Comparison:
             return {}
         confidence = self.study.confidence
         return {
-            metric: estimate(figures, number, self._spread(number), confidence=confidence)
+            metric: estimate(figures, number, confidence=confidence)
             for number, metric in enumerate(COCO_METRICS)
         }
 
@@ -146,12 +146,8 @@ class _Comparison:
             self.figures[name],
             self.figures[other],
             number,
-            self._spread(number),
             confidence=self.study.confidence,
         )
-
-    def _spread(self, number: int) -> SeedSpread:
-        return seed_spread(list(self.figures.values()), number)
 
 
 def _joined(entries: Sequence[Entry], runs: Mapping[Key, RunFigures]) -> Figures | None:
@@ -163,6 +159,7 @@ def _joined(entries: Sequence[Entry], runs: Mapping[Key, RunFigures]) -> Figures
         trainings=tuple(e.training for e in done),
         values=np.stack([runs[e.key].values for e in done]),
         resampled=np.stack([runs[e.key].resampled for e in done]),
+        telling=min(runs[e.key].telling for e in done),
     )
 
 

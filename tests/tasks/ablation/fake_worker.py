@@ -32,7 +32,7 @@ def work(order: TrainingOrder) -> None:
         ap = config.engine.epochs / 10 + config.seed / 1000 + decode
         values = np.full(12, ap)
         drawn = ap + np.linspace(-0.01, 0.01, order.resamples)[:, None] + np.zeros(12)
-        figures = RunFigures(use.identity, "same", ("nose", "left_eye"), values, drawn)
+        figures = RunFigures(use.identity, "same", 100, ("nose", "left_eye"), values, drawn)
         figures.save(Path(use.folder) / "figures.npz")
 
 
