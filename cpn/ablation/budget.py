@@ -39,6 +39,13 @@ def affordable_epochs(budget: BudgetConfig, pace: Pace, epochs: int, evaluate_ev
     return max(1, allowed)
 
 
+def in_words(budget: BudgetConfig) -> str:
+    """What decides how long a run is."""
+    limits = {"steps": budget.steps, "minutes": budget.minutes}
+    told = [f"study.budget.{name}={limit:g}" for name, limit in limits.items() if limit is not None]
+    return ", ".join(told) or "no budget"
+
+
 class Halving(NamedTuple):
     """Successive halving over seeds (Jamieson and Talwalkar, AISTATS 2016).
 

@@ -18,13 +18,11 @@ class VariantCost(msgspec.Struct, frozen=True):
         cost: what the table shows.
         pace: what budgets and estimates are made of.
         device: where it was measured.
-        identity: of the configuration that was measured.
     """
 
     cost: Cost
     pace: Pace
     device: str
-    identity: str
 
     def save(self, path: Path) -> None:
         """Writes the file, whole or not at all.
@@ -44,7 +42,7 @@ class VariantCost(msgspec.Struct, frozen=True):
         """
         try:
             return msgspec.json.decode(path.read_bytes(), type=cls)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{path} is damaged ({first_line(error)}); delete it, and it is measured again"
             ) from error

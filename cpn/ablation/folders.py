@@ -38,6 +38,6 @@ class StudyFolders:
         """What is kept of a finished run."""
         return self.run(variant, seed) / "figures.npz"
 
-    def cost(self, variant: str) -> Path:
-        """What a variant was measured to cost."""
-        return self.study / "costs" / f"{variant}.json"
+    def cost(self, variant: str, identity: str) -> Path:
+        """What a variant, of a configuration with this id, was measured to cost."""
+        return self.study / "costs" / f"{variant}-{identity}.json"

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -28,8 +28,10 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         training: id of what is trained; runs may share it.
         folder: of the training.
         use: id of all that decides the figures.
+        asked: the same of the configuration as it was asked for, before a budget cut its epochs.
+        timed: id under which its cost was measured.
         epochs: of the training.
-        asked_epochs: of the configuration, before a budget cut them.
+        asked_epochs: before a budget cut them.
         state: `stopped` was asked to and goes on when asked to.
         attempts: how often it was begun.
         seconds: that its attempts took, training of others that share it left out.
@@ -46,6 +48,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: str
     folder: str
     use: str
+    asked: str
+    timed: str
     epochs: int
     asked_epochs: int
     state: State = "planned"
@@ -66,6 +70,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
     study: str
     given: list[str]
+    budget: str
     runs: list[Entry]
 
 
@@ -92,28 +97,71 @@ class Ledger:
         """
         return {entry.key: entry for entry in self._read().runs}
 
-    def plan(self, study: str, given: Sequence[str], entries: Iterable[Entry]) -> None:
+    def known_epochs(
+        self, given: Sequence[str], asked: Mapping[Key, str], budget: str
+    ) -> dict[str, int]:
+        """Epochs of the variants that are in the ledger: a budget decides about them once.
+
+        Args:
+            given: overrides that all runs share.
+            asked: by run, the id of its configuration before a budget cuts it.
+            budget: in words.
+
+        Raises:
+            UserError: a run is known with another configuration or budget.
+        """
+        return self._known_epochs(self._read(), given, asked, budget)
+
+    def _known_epochs(
+        self, document: _Document, given: Sequence[str], asked: Mapping[Key, str], budget: str
+    ) -> dict[str, int]:
+        known = [entry for entry in document.runs if entry.key in asked]
+        for entry in known:
+            if entry.asked != asked[entry.key]:
+                raise UserError(
+                    f"{self.path}: {entry.variant} with seed {entry.seed} was begun with another "
+                    f"configuration; what was given then: {_shown(document.given)}; now: "
+                    f"{_shown(given)}; choose another study.name=, or give what was given then"
+                )
+        if known and document.budget != budget:
+            raise UserError(
+                f"{self.path}: the study was begun with {document.budget}, now it is {budget}; "
+                "choose another study.name=, or the budget of then"
+            )
+        return {entry.variant: entry.epochs for entry in known}
+
+    def plan(
+        self,
+        study: str,
+        given: Sequence[str],
+        budget: str,
+        entries: Iterable[Entry],
+        *,
+        replace: bool = False,
+    ) -> None:
         """Adds runs; those that are known stay as they are.
 
         Args:
             study: its name.
             given: overrides that all runs share.
+            budget: in words.
             entries: the runs.
+            replace: forget all others.
 
         Raises:
-            UserError: a run is known with another configuration.
+            UserError: as `known_epochs`.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        wanted = {entry.key: entry for entry in entries}
         with self._changing() as document:
-            document.study = document.study or study
-            known = {entry.key: entry for entry in document.runs}
-            for entry in entries:
-                before = known.get(entry.key)
-                if before is None:
-                    document.runs.append(entry)
-                elif (before.training, before.use) != (entry.training, entry.use):
-                    raise UserError(self._conflict(document, before, given, entry))
-            document.given = list(given)
+            if replace:
+                same = [e for e in document.runs if wanted.get(e.key, e).asked == e.asked]
+                document.runs = [entry for entry in same if entry.key in wanted]
+            asked = {key: entry.asked for key, entry in wanted.items()}
+            self._known_epochs(document, given, asked, budget)
+            document.study, document.given, document.budget = study, list(given), budget
+            known = {entry.key for entry in document.runs}
+            document.runs += [entry for key, entry in wanted.items() if key not in known]
 
     def note(self, key: Key, **changes: Any) -> Entry:  # noqa: ANN401 - fields of Entry
         """Changes a run's entry.
@@ -133,20 +181,10 @@ class Ledger:
         return changed
 
     def begin(self, key: Key) -> None:
-        """A run is begun, by this process."""
+        """A run, which this process has claimed, is begun."""
         attempts = self.entries()[key].attempts + 1
         here = {"host": socket.gethostname(), "process": os.getpid()}
         self.note(key, state="running", attempts=attempts, message="", **here)
-
-    def _conflict(
-        self, document: _Document, before: Entry, given: Sequence[str], now: Entry
-    ) -> str:
-        return (
-            f"{self.path}: {before.variant} with seed {before.seed} was begun with another "
-            f"configuration (then {_shown(document.given)}, its own {_shown(before.overrides)}; "
-            f"now {_shown(given)}, its own {_shown(now.overrides)}); choose another study.name=, "
-            "or give what was given then"
-        )
 
     @contextmanager
     def _changing(self) -> Iterator[_Document]:
@@ -157,7 +195,7 @@ class Ledger:
 
     def _read(self) -> _Document:
         if not self.path.exists():
-            return _Document("", [], [])
+            return _Document("", [], "", [])
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=_Document)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -47,6 +47,11 @@ class Run:
         return self.variant, self.seed
 
     @property
+    def timed(self) -> tuple[str, str]:
+        """What tells its cost from others: variant and configuration, whatever the seed."""
+        return self.variant, fingerprint(self.use.model_copy(update={"seed": 0}))
+
+    @property
     def training_id(self) -> str:
         """Equal for runs, of any study, whose networks come out the same."""
         return fingerprint(self.training)
@@ -130,9 +135,28 @@ def require_distinct(variants: Iterable[Variant]) -> None:
             )
 
 
+def require_comparable(variants: Iterable[Variant]) -> None:
+    """Refuses variants that are evaluated on different people.
+
+    Raises:
+        UserError: with the key that differs.
+    """
+    first, *others = (variant.first.use.data for variant in variants)
+    for other in others:
+        for key in ("val", "sigmas"):
+            if getattr(other, key) != getattr(first, key):
+                raise UserError(
+                    f"study.variants: data.{key} differs between variants, which can be compared "
+                    "on the same people only; give it for all of them on the command line"
+                )
+
+
 def fingerprint(config: TrainConfig) -> str:
     """Twelve hexadecimal digits of what decides the outcome of a config."""
-    values: dict[str, Any] = config.model_dump(mode="json", exclude={"run": True})
+    # A key that is younger than a study, and has its default, leaves the study's ids as they are.
+    values: dict[str, Any] = config.model_dump(
+        mode="json", exclude={"run": True}, exclude_defaults=True
+    )
     for group, keys in IDLE_KEYS.items():
         values[group] = {key: value for key, value in values[group].items() if key not in keys}
     text = json.dumps(values, sort_keys=True)

@@ -132,7 +132,8 @@ class JobRunner:
 
     def _start(self, job: Job, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         job.log.parent.mkdir(parents=True, exist_ok=True)
-        with job.log.open("ab") as log:
+        # Of this attempt alone: its last line may tell why it failed.
+        with job.log.open("wb") as log:
             # A session of its own: Ctrl-C reaches this process alone, which asks jobs to stop.
             return subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-m", job.module, str(job.order)],

@@ -2,13 +2,23 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from cpn.config.network_schema import Count, Positive, PositiveInt, Strict
 from cpn.config.schema import TrainConfig
 
+
+def _not_the_trainings(name: str) -> str:
+    if name.casefold() == "trainings":
+        raise ValueError("the folder trainings is that of the runs which studies share")
+    return name
+
+
 # They become names of folders, and words in a table.
-VariantName = Annotated[str, Field(pattern=r"^[\w.+\-]+$", max_length=60)]
+VariantName = Annotated[str, Field(pattern=r"^\w[\w.+\-]*$", max_length=60)]
+StudyName = Annotated[
+    str, Field(pattern=r"^\w[\w.\-]*$", max_length=60), AfterValidator(_not_the_trainings)
+]
 # What a study decides for each of its runs.
 OWN_KEYS = ("seed", "run")
 
@@ -44,7 +54,7 @@ class BudgetConfig(Strict):
 class StudyConfig(Strict):
     """Which variants are trained, how often, and how."""
 
-    name: str = Field(pattern=r"^[\w.\-]+$", description="of the study's folder in `out`")
+    name: StudyName = Field(description="of the study's folder in `out`, not trainings")
     title: str = Field(min_length=1, description="heads the table")
     source: str | None = Field(description="where the published figures are from")
     baseline: VariantName = Field(description="the variant that the others are compared with")
@@ -64,6 +74,8 @@ class StudyConfig(Strict):
         for name in [self.baseline, *(self.only or [])]:
             if name not in self.variants:
                 raise ValueError(f"no variant {name}; there are {', '.join(self.variants)}")
+        if len({name.casefold() for name in self.variants}) < len(self.variants):
+            raise ValueError("variants' names are folders, and must differ by more than their case")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds are repeated: {self.seeds}")
         if self.budget.halving and len(self.seeds) < 2:
@@ -92,7 +104,7 @@ class CollectConfig(Strict):
         description="folders of runs, or patterns such as runs/cpn_*"
     )
     baseline: str | None = Field(description="name of a variant; null: the first run's")
-    name: str = Field(pattern=r"^[\w.\-]+$", description="of the study's folder in `out`")
+    name: StudyName = Field(description="of the study's folder in `out`, not trainings")
     title: str = Field(min_length=1, description="heads the table")
     out: str = Field(min_length=1, description="folder of studies")
     jobs: PositiveInt | None = Field(

@@ -1,18 +1,20 @@
 """Runs a study: every variant with every seed, their costs, and the table of it all."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from cpn.ablation.budget import affordable_epochs
+from cpn.ablation.budget import affordable_epochs, in_words
 from cpn.ablation.costs import VariantCost
 from cpn.ablation.folders import StudyFolders
+from cpn.ablation.ledger import Ledger
 from cpn.ablation.outcome import StudyOutcome
-from cpn.ablation.plan import Variant, plan_variants, require_distinct
+from cpn.ablation.plan import Variant, plan_variants, require_comparable, require_distinct
 from cpn.config.schema import TrainConfig
 from cpn.config.study_schema import AblateConfig
 from cpn.tasks.ablation.leader import measure_costs, places
-from cpn.tasks.ablation.study import PlannedStudy, show_costs
+from cpn.tasks.ablation.study import PlannedStudy, asked_ids, show_costs
 
 
 class Composer(Protocol):
@@ -46,14 +48,16 @@ def ablate(config: AblateConfig, compose: Composer) -> StudyOutcome | None:
     study = config.study
     variants = plan_variants(study, compose.given, compose, epochs={})
     require_distinct(variants.values())
+    require_comparable(variants.values())
     folders = StudyFolders(Path(config.out), study.name)
+    asked = asked_ids(variants)
+    known = Ledger(folders.study).known_epochs(compose.given, asked, in_words(study.budget))
     costs = measure_costs(study, config.engine.device, variants.values(), folders)
-    epochs = _affordable(config, variants, costs)
-    asked = {name: variant.first.use.engine.epochs for name, variant in variants.items()}
-    if epochs:
-        variants = plan_variants(study, compose.given, compose, epochs=epochs)
-    facts = _facts(config, compose.given)
-    planned = PlannedStudy(study, folders, compose.given, variants, asked, facts)
+    epochs = _affordable(config, variants, costs) | known
+    whole, variants = variants, plan_variants(study, compose.given, compose, epochs=epochs)
+    require_distinct(variants.values())
+    facts = _facts(config, compose.given, costs)
+    planned = PlannedStudy(study, folders, compose.given, variants, whole, facts)
     memory = max(cost.cost.memory_mib for cost in costs.values())
     environments = places(study.jobs, config.engine.device, len(planned.trainings), memory)
     show_costs(variants, costs, len(environments))
@@ -66,14 +70,18 @@ def _affordable(
     """Epochs of the variants that the budget cuts."""
     budget, cut = config.study.budget, {}
     for name, variant in variants.items():
-        engine = variant.first.use.engine
+        engine, schedule = variant.first.use.engine, variant.first.use.schedule
         allowed = affordable_epochs(budget, costs[name].pace, engine.epochs, engine.evaluate_every)
+        # A warm-up that is never over would be refused.
+        allowed = max(allowed, min(engine.epochs, math.floor(schedule.warmup_epochs) + 1))
         if allowed < engine.epochs:
             cut[name] = allowed
     return cut
 
 
-def _facts(config: AblateConfig, given: Sequence[str]) -> dict[str, str]:
+def _facts(
+    config: AblateConfig, given: Sequence[str], costs: Mapping[str, VariantCost]
+) -> dict[str, str]:
     own = ("study", "out", "dry_run")
     shared = [text for text in given if text.partition("=")[0].partition(".")[0] not in own]
     return {
@@ -81,5 +89,5 @@ def _facts(config: AblateConfig, given: Sequence[str]) -> dict[str, str]:
         "evaluated on": config.data.val.annotations,
         "boxes": config.detections.file or "ground truth",
         "network": "of the last epoch, not the best one",
-        "seeds": ", ".join(map(str, config.study.seeds)),
+        "timed on": ", ".join(dict.fromkeys(cost.device for cost in costs.values())),
     }

@@ -1,6 +1,7 @@
 """Makes a study of runs that are trained already, for instance by a multirun of `train.py`."""
 
 import glob
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from cpn.ablation.folders import StudyFolders
 from cpn.ablation.outcome import StudyOutcome
-from cpn.ablation.plan import IDLE_KEYS, Run, Variant
+from cpn.ablation.plan import IDLE_KEYS, Run, Variant, require_comparable
 from cpn.config.schema import TrainConfig
 from cpn.config.study_schema import (
     NO_BUDGET,
@@ -24,6 +25,8 @@ from cpn.tasks.ablation.leader import measure_costs, places
 from cpn.tasks.ablation.study import PlannedStudy
 from cpn.tasks.ablation.worker import is_trained
 from cpn.tasks.run_directory import RunDirectory, flatten, read_run_config
+
+logger = logging.getLogger(__name__)
 
 LONGEST_NAME = 60
 
@@ -53,13 +56,14 @@ def collect(config: CollectConfig) -> StudyOutcome:
         raise UserError(f"baseline={baseline}: no such variant; there are {', '.join(named)}")
     folders = StudyFolders(Path(config.out), config.name)
     variants = {name: _variant(name, runs) for name, runs in named.items()}
+    require_comparable(variants.values())
     first = found[0].config
     planned = PlannedStudy(
         study=_study(config, variants, baseline),
         folders=folders,
         given=[f"runs={pattern}" for pattern in config.runs],
         variants=variants,
-        asked_epochs={name: v.first.use.engine.epochs for name, v in variants.items()},
+        whole=variants,
         facts={
             "runs": ", ".join(config.runs),
             "evaluated on": first.data.val.annotations,
@@ -68,8 +72,12 @@ def collect(config: CollectConfig) -> StudyOutcome:
         },
     )
     device = first.engine.device
-    measure_costs(planned.study, device, variants.values(), folders)
-    return planned.lead(places(config.jobs, device, len(planned.trainings)))
+    try:
+        measure_costs(planned.study, device, variants.values(), folders)
+    except UserError as error:
+        logger.warning("costs are not told: %s", error)
+    environments = places(config.jobs, device, len(planned.trainings))
+    return planned.lead(environments, replace=True)
 
 
 def _found_runs(patterns: Sequence[str]) -> list[_Found]:

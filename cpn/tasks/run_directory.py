@@ -25,7 +25,8 @@ T = TypeVar("T")
 # device precision=auto may choose another precision, of which the trainer warns.
 _FREE_KEYS = frozenset(
     {
-        *("run.if_exists", "data.workers", "data.cache_copies", "data.cache_gib"),
+        *("run.if_exists", "run.root", "run.name"),
+        *("data.workers", "data.cache_copies", "data.cache_gib"),
         *("data.on_error", "data.max_skipped"),
         *("engine.device", "engine.log_every", "engine.timeout_seconds"),
         *("engine.save_every_steps", "engine.save_every_minutes"),

@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from cpn.ablation.plan import Variant, chosen_variants, fingerprint, plan_variants, require_distinct
+from cpn.ablation.plan import (
+    Variant,
+    chosen_variants,
+    fingerprint,
+    plan_variants,
+    require_comparable,
+    require_distinct,
+)
 from cpn.config.composed import validate
 from cpn.config.schema import TrainConfig
 from cpn.config.study_schema import BudgetConfig, StudyConfig
@@ -108,6 +115,12 @@ def test_variants_that_are_one_are_refused() -> None:
     require_distinct(planned([], a=[], b=["loss.refine_top_m=null"]).values())
 
 
+def test_variants_on_other_people_are_refused() -> None:
+    require_comparable(planned([], a=[], b=["loss=l2"]).values())
+    with pytest.raises(UserError, match=r"data.val differs between variants"):
+        require_comparable(planned([], a=[], b=["data.val.limit=3"]).values())
+
+
 def test_a_fingerprint_forgets_what_changes_nothing() -> None:
     base = fingerprint(composed([]))
     same = ["run.name=x", "data.workers=7", "engine.log_every=1", "engine.device=cpu"]
@@ -128,6 +141,9 @@ def test_only_chooses_variants_and_keeps_the_baseline() -> None:
         ({"baseline": "x"}, "no variant x; there are a"),
         ({"only": ["x"]}, "no variant x; there are a"),
         ({"seeds": [1, 1]}, "seeds are repeated"),
+        ({"name": "trainings"}, "runs which studies share"),
+        ({"name": ".."}, "name"),
+        ({"variants": {"a": {"overrides": []}, "A": {"overrides": []}}}, "more than their case"),
         ({"seeds": [1], "budget": {"steps": None, "minutes": None, "halving": True}}, "two seeds"),
     ],
 )

@@ -72,7 +72,7 @@ def test_nothing_is_begun_if_one_variant_is_wrong(started: Started, tmp_path: Pa
 def test_a_variant_that_cannot_be_timed_stops_the_study(started: Started, tmp_path: Path) -> None:
     variants = {"base": [], "bad": ["engine.batch_size=9"], "x": ["engine.batch_size=9", "loss=l2"]}
     with pytest.raises(
-        UserError, match=r"not begun: bad, x: data.train.images: there is no folder"
+        UserError, match=r"cannot be timed: bad, x: data.train.images: there is no folder"
     ):
         ablate(*started(variants))
     assert trained(tmp_path / "studies") == 0
@@ -142,6 +142,41 @@ def test_another_configuration_needs_another_name(started: Started) -> None:
     ablate(*started(TWO, seeds=[0]))
     with pytest.raises(UserError, match=r"base with seed 0 was begun with another configuration"):
         ablate(*started(TWO, "engine.batch_size=8", seeds=[0]))
+
+
+def test_a_budget_outlives_other_timings(started: Started, tmp_path: Path) -> None:
+    """Two minutes and a half are two epochs of a minute; timed anew they might be one."""
+    budget = {"steps": None, "minutes": 2.5, "halving": False}
+    first = ablate(*started({"all": [], "l2": ["loss=l2"]}, seeds=[0], budget=budget))
+    assert first is not None
+    assert [variant.epochs for variant in first.variants] == [2, 2]
+    with pytest.raises(UserError, match=r"begun with another configuration"):
+        ablate(*started({"all": [], "l2": ["loss=l2"]}, "engine.batch_size=8", "dry_run=true"))
+    for file in (tmp_path / "studies/s/costs").glob("*.json"):
+        text = file.read_text()
+        assert '"seconds_per_step": 1.0' in text
+        file.write_text(text.replace('"seconds_per_step": 1.0', '"seconds_per_step": 2.0'))
+    again = ablate(*started({"all": [], "l2": ["loss=l2"]}, seeds=[0, 1], budget=budget))
+    assert again is not None
+    assert [variant.epochs for variant in again.variants] == [2, 2]
+
+
+def test_damaged_figures_are_made_again_and_told_meanwhile(
+    started: Started, tmp_path: Path
+) -> None:
+    ablate(*started(TWO, seeds=[0]))
+    figures = tmp_path / "studies/s/runs"
+    (figures / "less_seed0" / "figures.npz").write_bytes(b"")
+    lines = next((tmp_path / "studies/trainings").glob("*/metrics.jsonl"))
+    lines.write_text(lines.read_text() + '{"kind": "tr')
+    found = ablate(*started(TWO, seeds=[0], only=["base"]))
+    assert found is not None
+    assert not found.is_complete
+    assert found.variants[1].notes == ("seed 0 is to be evaluated again",)
+    whole = ablate(*started(TWO, seeds=[0]))
+    assert whole is not None
+    assert whole.is_complete
+    assert trained(tmp_path / "studies") == 3
 
 
 PROGRAM = [sys.executable, str(ROOT / "scripts" / "ablate.py"), "study=pyramid_levels"]

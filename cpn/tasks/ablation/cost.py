@@ -61,7 +61,6 @@ def measure(order: TimingOrder) -> None:
             ),
             pace=Pace(seconds, steps, _evaluation(evaluation, model)),
             device=_device_name(context.device),
-            identity=order.identity,
         )
     found.save(Path(order.out))
 

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from cpn.ablation.results import RunFigures
 from cpn.ablation.runner import Job, JobRunner, last_line, was_stopped
 from cpn.benchmark.report import usable_cores
 from cpn.config.study_schema import StudyConfig
-from cpn.errors import UserError
+from cpn.errors import UserError, error_text
 from cpn.interruption import STOP
 from cpn.tasks.ablation.orders import TimingOrder, TrainingOrder, UseOrder, write_order
 
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 WORKER = "cpn.tasks.ablation.worker"
 TIMER = "cpn.tasks.ablation.cost"
+_UNFINISHED = ("planned", "running", "stopped")
 SPARE_MEMORY = 1.25  # what a training may need beyond what its timing did
 
 
@@ -79,22 +81,21 @@ def measure_costs(
 
     def waiting() -> list[Job]:
         left = [n for n, v in chosen.items() if n not in failed and _known_cost(v, folders) is None]
-        return [_timing_job(name, folders) for name in left]
+        return [_timing_job(chosen[name], folders) for name in left]
 
     def prepare(job: Job) -> bool:
         run = chosen[job.name].first
         if _known_cost(chosen[job.name], folders) is not None:
             return False
         logger.info("timing %s", job.name)
-        out = str(folders.cost(job.name))
-        steps = study.timing_steps
-        order = TimingOrder(config=run.use, identity=run.use_id, steps=steps, out=out)
+        out = str(folders.cost(*run.timed))
+        order = TimingOrder(config=run.use, steps=study.timing_steps, out=out)
         write_order(order, job.order)
         return True
 
     def ended(job: Job, code: int, _seconds: float) -> None:
         if code and not was_stopped(code):
-            failed[job.name] = last_line(job.log)
+            failed[job.name] = _what_happened(job, code)
 
     JobRunner([environment], STOP.is_made).run(waiting, prepare=prepare, ended=ended)
     if failed:
@@ -102,28 +103,37 @@ def measure_costs(
             f"{', '.join(name for name in failed if failed[name] == message)}: {message}"
             for message in dict.fromkeys(failed.values())
         )
-        raise UserError(f"study {study.name} is not begun: {told}")
+        logs = folders.study / "costs"
+        raise UserError(f"study {study.name} cannot be timed: {told}; see the logs in {logs}")
     found = {name: _known_cost(variant, folders) for name, variant in chosen.items()}
     return {name: cost for name, cost in found.items() if cost is not None}
 
 
-def _timing_job(name: str, folders: StudyFolders) -> Job:
+def _timing_job(variant: Variant, folders: StudyFolders) -> Job:
+    cost = folders.cost(*variant.first.timed)
     return Job(
-        name=name,
+        name=variant.name,
         module=TIMER,
-        order=folders.study / "orders" / f"{name}.json",
-        log=folders.cost(name).with_suffix(".log"),
+        order=folders.study / "orders" / cost.name,
+        log=cost.with_suffix(".log"),
         # One timing at a time in this study: a neighbour would slow it down.
-        claim=folders.cost(name).with_name(".lock"),
+        claim=cost.with_name(".lock"),
     )
 
 
 def _known_cost(variant: Variant, folders: StudyFolders) -> VariantCost | None:
     try:
-        cost = VariantCost.load(folders.cost(variant.name))
+        return VariantCost.load(folders.cost(*variant.first.timed))
     except FileNotFoundError:
         return None
-    return cost if cost.identity == variant.first.use_id else None
+
+
+def _what_happened(job: Job, code: int) -> str:
+    """Why a job's process failed, as it said itself if it could."""
+    killed = f"its process was ended by signal {-code}" if code < 0 else ""
+    if code == -signal.SIGKILL:
+        killed += " (did memory run out?)"
+    return killed or last_line(job.log) or f"its process ended with {code}"
 
 
 @dataclass
@@ -187,7 +197,8 @@ class Leader:
         )
         for name, reason in found.cut.items():
             for key in self.runs:
-                if key[0] == name and entries[key].state == "planned" and key not in found.open:
+                unfinished = entries[key].state not in {"done", "failed", "cut"}
+                if key[0] == name and unfinished and key not in found.open:
                     self.ledger.note(key, state="cut", message=reason)
         return found.open
 
@@ -251,10 +262,14 @@ class Leader:
             elif was_stopped(code):
                 self.ledger.note(key, state="stopped", seconds=own, message="stopped as asked")
             else:
-                message = last_line(job.log) or f"its process ended with {code}"
+                message = _what_happened(job, code)
                 self.ledger.note(key, state="failed", seconds=own, message=message)
                 logger.warning("%s failed: %s; see %s", _names([key]), message, job.log)
-        self.report()
+        try:
+            self.report()
+        except (UserError, OSError) as error:
+            # The trainings go on; the last report, when all are done, may fail.
+            logger.warning("the table is not written: %s", error_text(error))
         self._tell()
 
     def _is_done(self, key: Key) -> bool:
@@ -276,7 +291,7 @@ class Leader:
         entries = list(self._entries())
         ended = sum(entry.state in {"done", "failed", "cut"} for entry in entries)
         rate = (time.monotonic() - self._began) / max(1, self._ended_here)
-        left = {entry.training for entry in entries if entry.state in {"planned", "running"}}
+        left = {entry.training for entry in entries if entry.state in _UNFINISHED}
         about = timedelta(seconds=round(rate * len(left)))
         logger.info("%d of %d runs ended; about %s left", ended, len(entries), about)
 

@@ -39,7 +39,6 @@ class TimingOrder(Strict):
     """Measure what a variant costs."""
 
     config: TrainConfig
-    identity: str = Field(description="of the configuration, kept with the cost")
     steps: PositiveInt
     out: str
 

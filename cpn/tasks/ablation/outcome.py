@@ -2,9 +2,10 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,8 @@ def study_outcome(
     # In the order of the study's file; what is no longer in it comes last.
     names = [*(name for name in study.variants if name in by_variant), *by_variant]
     ordered = {name: by_variant[name] for name in dict.fromkeys(names)}
-    variants, pairs = _Comparison.of(study, folders, ordered).outcomes()
+    comparison = _Comparison.of(study, folders, ordered)
+    variants, pairs = comparison.outcomes()
     return StudyOutcome(
         name=folders.name,
         title=study.title,
@@ -48,7 +50,8 @@ def study_outcome(
         variants=tuple(variants),
         facts=facts,
         confidence=study.confidence,
-        is_complete=all(e.state in {"done", "cut"} for each in ordered.values() for e in each),
+        is_complete=all(e.state in {"done", "cut"} for each in ordered.values() for e in each)
+        and not comparison.lost,
         conclusions=conclusions(variants, study.baseline, pairs),
     )
 
@@ -63,6 +66,7 @@ class _Comparison:
         entries: of the ledger, by variant.
         figures: of the variants that have finished runs.
         keypoints: names of the keypoints.
+        lost: runs that are done, but whose figures are damaged or of other resamples.
     """
 
     study: StudyConfig
@@ -70,17 +74,19 @@ class _Comparison:
     entries: Mapping[str, Sequence[Entry]]
     figures: Mapping[str, Figures]
     keypoints: tuple[str, ...]
+    lost: frozenset[Key]
 
     @classmethod
     def of(
         cls, study: StudyConfig, folders: StudyFolders, entries: Mapping[str, Sequence[Entry]]
     ) -> "_Comparison":
         done = [e for each in entries.values() for e in each if e.state == "done"]
-        runs = {e.key: RunFigures.load(folders.figures(*e.key)) for e in done}
+        loaded = {e.key: _figures(folders, e, study.resamples) for e in done}
+        runs = {key: figures for key, figures in loaded.items() if figures is not None}
         if not same_images(list(runs.values())):
             raise UserError(
-                f"{folders.study}: its runs were evaluated on different images, keypoints or "
-                "resamples and cannot be compared; choose another study.name="
+                f"{folders.study}: its runs were evaluated on different images or people and "
+                "cannot be compared; choose another study.name="
             )
         figures = {
             name: joined
@@ -88,7 +94,8 @@ class _Comparison:
             if (joined := _joined(each, runs)) is not None
         }
         keypoints = next((run.keypoints for run in runs.values()), ())
-        return cls(study, folders, entries, figures, keypoints)
+        lost = frozenset(loaded.keys() - runs.keys())
+        return cls(study, folders, entries, figures, keypoints, lost)
 
     def outcomes(self) -> tuple[list[VariantOutcome], list[Pair]]:
         """The rows, and the pairs that the paper puts in an order."""
@@ -103,7 +110,7 @@ class _Comparison:
     def _row(self, name: str) -> VariantOutcome:
         entries, figures = self.entries[name], self.figures.get(name)
         published = _published(self.study.variants.get(name))
-        cost = _cost(self.folders.cost(name))
+        cost = _cost(self.folders.cost(name, entries[0].timed))
         return VariantOutcome(
             name=name,
             overrides=tuple(entries[0].overrides),
@@ -116,7 +123,7 @@ class _Comparison:
             published_ap=published.ap,
             published_gflops=published.gflops,
             epochs=entries[0].epochs,
-            notes=tuple(_notes(entries)),
+            notes=tuple(_notes(entries, self.lost)),
         )
 
     def _metrics(self, figures: Figures | None) -> dict[str, Estimate]:
@@ -168,6 +175,15 @@ def _published(variant: VariantConfig | None) -> PublishedFigure:
     return PublishedFigure() if variant is None else variant.published
 
 
+def _figures(folders: StudyFolders, entry: Entry, resamples: int) -> RunFigures | None:
+    """None if they are damaged, gone or of another number of resamples: made again when run."""
+    try:
+        figures = RunFigures.load(folders.figures(*entry.key))
+    except (FileNotFoundError, UserError):
+        return None
+    return figures if len(figures.resampled) == resamples else None
+
+
 def _cost(path: Path) -> VariantCost | None:
     try:
         return VariantCost.load(path)
@@ -175,13 +191,14 @@ def _cost(path: Path) -> VariantCost | None:
         return None
 
 
-def _notes(entries: Sequence[Entry]) -> list[str]:
+def _notes(entries: Sequence[Entry], lost: Collection[Key]) -> list[str]:
     first = entries[0]
     told = []
     if first.epochs < first.asked_epochs:
         told.append(f"cut by the budget: {first.epochs} of {first.asked_epochs} epochs")
     told += dict.fromkeys(entry.message for entry in entries if entry.state == "cut")
     told += [f"seed {e.seed} failed: {e.message}" for e in entries if e.state == "failed"]
+    told += [f"seed {e.seed} is to be evaluated again" for e in entries if e.key in lost]
     return told
 
 
@@ -190,7 +207,7 @@ def _curve(entry: Entry) -> Curve:
     loss, ap = [], []
     path = Path(entry.folder) / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.is_file() else []
-    records = [json.loads(line) for line in lines]
+    records = [record for line in lines if (record := _record(line)) is not None]
     last = max((r["step"] for r in records), default=1)
     for record in records:
         epoch = record["step"] / last * entry.epochs
@@ -199,3 +216,12 @@ def _curve(entry: Entry) -> Curve:
         elif record["kind"] == "eval" and record.get("AP") is not None:
             ap.append((epoch, record["AP"]))
     return Curve(entry.seed, tuple(loss), tuple(ap))
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """None of a line that a crash cut off."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

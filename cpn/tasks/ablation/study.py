@@ -9,9 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from cpn.ablation.budget import in_words
 from cpn.ablation.costs import VariantCost
 from cpn.ablation.folders import StudyFolders
-from cpn.ablation.ledger import Entry, Ledger
+from cpn.ablation.ledger import Entry, Key, Ledger
 from cpn.ablation.outcome import StudyOutcome
 from cpn.ablation.page import write_study_page
 from cpn.ablation.plan import Variant
@@ -34,7 +35,7 @@ class PlannedStudy:
         folders: where its files are.
         given: overrides that all variants share.
         variants: by name.
-        asked_epochs: by variant, before a budget cut them.
+        whole: the same before a budget cut their epochs.
         facts: for the head of the table.
     """
 
@@ -42,7 +43,7 @@ class PlannedStudy:
     folders: StudyFolders
     given: Sequence[str]
     variants: Mapping[str, Variant]
-    asked_epochs: Mapping[str, int]
+    whole: Mapping[str, Variant]
     facts: Mapping[str, str]
 
     @property
@@ -50,18 +51,22 @@ class PlannedStudy:
         """Ids of what is to be trained."""
         return {run.training_id for each in self.variants.values() for run in each.runs.values()}
 
-    def lead(self, environments: Sequence[Mapping[str, str]]) -> StudyOutcome:
+    def lead(
+        self, environments: Sequence[Mapping[str, str]], *, replace: bool = False
+    ) -> StudyOutcome:
         """Trains and evaluates what is not done, and writes the table after each run.
 
         Args:
             environments: of the jobs that may run at the same time, see `places`.
+            replace: forget what else is in the ledger.
 
         Raises:
             UserError: some runs failed; the others are done and in the table.
             StudyInterrupted: it was asked to stop.
         """
         ledger = Ledger(self.folders.study)
-        ledger.plan(self.study.name, self.given, self._entries())
+        budget = in_words(self.study.budget)
+        ledger.plan(self.study.name, self.given, budget, self._entries(), replace=replace)
         runs = {run.key: run for each in self.variants.values() for run in each.runs.values()}
 
         def report() -> StudyOutcome:
@@ -83,6 +88,7 @@ class PlannedStudy:
         return found
 
     def _entries(self) -> list[Entry]:
+        asked = asked_ids(self.whole)
         return [
             Entry(
                 variant=name,
@@ -91,12 +97,19 @@ class PlannedStudy:
                 training=run.training_id,
                 folder=str(run.folder or self.folders.training(run.training_id)),
                 use=run.use_id,
+                asked=asked[run.key],
+                timed=self.whole[name].first.timed[1],
                 epochs=run.use.engine.epochs,
-                asked_epochs=self.asked_epochs[name],
+                asked_epochs=self.whole[name].first.use.engine.epochs,
             )
             for name, variant in self.variants.items()
             for run in variant.runs.values()
         ]
+
+
+def asked_ids(variants: Mapping[str, Variant]) -> dict[Key, str]:
+    """By run, the id of its configuration."""
+    return {run.key: run.use_id for each in variants.values() for run in each.runs.values()}
 
 
 def write_study(found: StudyOutcome, folder: Path) -> None:

@@ -7,15 +7,19 @@ from pathlib import Path
 from cpn.ablation.results import RunFigures
 from cpn.atomic import plain_json, write_json
 from cpn.build import LoadedModel, load_model_with_metadata
+from cpn.config.schema import TrainConfig
 from cpn.engine.distributed import distributed_context
+from cpn.errors import UserError
 from cpn.evaluation.by_keypoint import match_subset
 from cpn.evaluation.coco_keypoints import match_keypoints
 from cpn.evaluation.results import parse_results, write_results
+from cpn.interruption import STOP, EvaluationStopped, Interrupted
 from cpn.models.folding import folded
 from cpn.tasks.ablation.orders import TrainingOrder, UseOrder, obey
 from cpn.tasks.epoch_evaluation import EpochEvaluation
 from cpn.tasks.pose_evaluation import PoseEvaluation, PoseScorer, evaluate_poses
 from cpn.tasks.run_directory import RunDirectory
+from cpn.tasks.run_inputs import require_same_inputs
 from cpn.tasks.train import train
 
 logger = logging.getLogger(__name__)
@@ -33,11 +37,29 @@ def work(order: TrainingOrder) -> None:
     """
     run = order.training.run
     directory = RunDirectory(Path(run.root) / run.name, resume=True)
-    if not is_trained(directory):
+    if is_trained(directory):
+        _require_same_inputs(directory, order.training)
+    else:
         train(order.training)
     loaded = load_model_with_metadata(directory.last_model)
+    problems = []
     for use in order.uses:
-        _evaluate(use, loaded, order.resamples)
+        try:
+            _evaluate(use, loaded, order.resamples)
+        except UserError as error:
+            problems.append(f"{Path(use.folder).name}: {error}")
+        except EvaluationStopped:
+            raise Interrupted("stopped as asked, in an evaluation") from None
+    if problems:
+        raise UserError("; ".join(problems))
+
+
+def _require_same_inputs(directory: RunDirectory, training: TrainConfig) -> None:
+    """Refuses a network that was trained on other people, before it is judged."""
+    try:
+        require_same_inputs(directory.inputs, training)
+    except UserError as error:
+        raise UserError(f"{error}; of a study: choose another out=") from error
 
 
 def is_trained(directory: RunDirectory) -> bool:
@@ -57,7 +79,13 @@ def _evaluate(order: UseOrder, loaded: LoadedModel, resamples: int) -> None:
         estimator = evaluation.estimator(
             folded(loaded.model, config.input.size_hw).to(context.device)
         )
-        found = evaluate_poses(estimator, evaluation.people.batches, scorer, context).on_main
+        found = evaluate_poses(
+            estimator,
+            evaluation.people.batches,
+            scorer,
+            context,
+            stop_requested=STOP.is_made,
+        ).on_main
     assert found is not None, "one process is the main one"
     folder = Path(order.folder)
     write_results(found.results, folder / "results.json")

@@ -14,7 +14,7 @@ def measure(order: TimingOrder) -> None:
         raise UserError("data.train.images: there is no folder")
     cost = Cost(1_000_000, 0.5, 100.0, 5.0, 900.0)
     pace = Pace(seconds_per_step=1.0, steps_per_epoch=60, seconds_per_evaluation=6.0)
-    VariantCost(cost, pace, "CPU, 1 thread", order.identity).save(Path(order.out))
+    VariantCost(cost, pace, "CPU, 1 thread").save(Path(order.out))
 
 
 if __name__ == "__main__":
