@@ -154,8 +154,8 @@ def test_a_budget_outlives_other_timings(started: Started, tmp_path: Path) -> No
         ablate(*started({"all": [], "l2": ["loss=l2"]}, "engine.batch_size=8", "dry_run=true"))
     for file in (tmp_path / "studies/s/costs").glob("*.json"):
         text = file.read_text()
-        assert '"seconds_per_step": 1.0' in text
-        file.write_text(text.replace('"seconds_per_step": 1.0', '"seconds_per_step": 2.0'))
+        assert '"pace": [1.0, ' in text
+        file.write_text(text.replace('"pace": [1.0, ', '"pace": [2.0, '))
     again = ablate(*started({"all": [], "l2": ["loss=l2"]}, seeds=[0, 1], budget=budget))
     assert again is not None
     assert [variant.epochs for variant in again.variants] == [2, 2]
