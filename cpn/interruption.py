@@ -1,7 +1,7 @@
 """Being asked to stop: the signal is noted, and obeyed where nothing is lost.
 
-SIGTERM and SIGUSR1 come from schedulers (SLURM, Kubernetes, torchrun) before they kill, SIGINT from
-a person's Ctrl-C, whose second one stops at once.
+SIGTERM, SIGUSR1 and SIGUSR2 come from schedulers (SLURM, submitit, Kubernetes, torchrun) before
+they kill, SIGINT from a person's Ctrl-C, whose second one stops at once.
 """
 
 import ctypes
@@ -12,6 +12,9 @@ from types import FrameType
 
 # sysexits' EX_TEMPFAIL: the same command, given again, goes on.
 EXIT_CODE = 75
+# Windows has no SIGUSR1 and SIGUSR2.
+_NAMES = ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGINT")
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 PR_SET_PDEATHSIG = 1
 
 
@@ -54,16 +57,14 @@ STOP = StopRequest()
 
 def listen_for_stop() -> None:
     """Notes the signals from now on. To be called before the slow imports."""
-    for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
-        if hasattr(signal, name):  # Windows has no SIGUSR1
-            signal.signal(getattr(signal, name), STOP.note)
+    for number in SIGNALS:
+        signal.signal(number, STOP.note)
 
 
 def ignore_stop() -> None:
     """For a helper process: its parent says when to stop, not who signals the whole group."""
-    for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def die_with_parent() -> None:

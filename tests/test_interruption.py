@@ -11,7 +11,7 @@ import pytest
 from cpn.interruption import STOP, StopRequest, ignore_stop, listen_for_stop
 
 ROOT = Path(__file__).parents[1]
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,10 @@ _HYDRA_KEY = re.compile(r"[+~]*hydra\b|[^=]*@[^=]*\bhydra\b")
 _ALLOWED_HYDRA_KEY = re.compile(
     r"[+]*hydra(/(launcher|sweeper)=|\.(launcher|sweeper|sweep)\.|\.(mode|verbose)=)"
 )
+# Shell lines for sbatch, and a dotted name: code in other words. A control character could end
+# one of the comment lines that tell sbatch its options.
+_CODE_FOR_PLUGINS = re.compile(r"setup\b|custom_search_space\b|[^=]*=.*[\x00-\x1f]", re.DOTALL)
+_PLUGIN_KEY = re.compile(r"[+~]*hydra\.(launcher|sweeper|sweep)\.")
 _NAMES_HYDRA = re.compile(r"(^|[\s/@.])hydra($|[./@:])")
 _HYDRA_PACKAGE = re.compile(r"@package\b.*\bhydra\b")
 _WAY_OUT = re.compile(r"(^|[^\w.-])(\.\.($|[^\w.-])|/)")
@@ -32,6 +36,9 @@ def refused_override(text: str) -> Problem | None:
     if _HYDRA_KEY.match(text) and not _ALLOWED_HYDRA_KEY.match(text):
         allowed = "hydra/launcher, hydra/sweeper, hydra.launcher.*, hydra.sweeper.*, hydra.sweep.*"
         return Problem(text, f"not accepted; of Hydra's own settings only {allowed}")
+    plugin = _PLUGIN_KEY.match(text)
+    if plugin and _CODE_FOR_PLUGINS.match(text, plugin.end()):
+        return Problem(text, "not accepted: it is code; set the environment up before you submit")
     return None
 
 

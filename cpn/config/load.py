@@ -8,11 +8,14 @@ import functools
 import inspect
 import os
 import re
+import signal
 import sys
+import traceback
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -24,10 +27,11 @@ from pydantic import BaseModel
 from cpn.config.composed import validate
 from cpn.config.diagnosis import COMPOSITION_ERRORS, Diagnosis
 from cpn.config.guard import refuse_hostile_yaml, refused_option, refused_override
+from cpn.config.launched import ARRIVED, JobEnd, missing_plugin, require_all_well
 from cpn.config.sweep import Sweep
 from cpn.config.validation import ConfigError, Problem
-from cpn.errors import UserError
-from cpn.interruption import EXIT_CODE, Interrupted
+from cpn.errors import UserError, error_text, first_line
+from cpn.interruption import EXIT_CODE, STOP, Interrupted
 from cpn.program import configure_logging, leave
 
 T = TypeVar("T", bound=BaseModel)
@@ -105,26 +109,12 @@ class Composer(Generic[T]):
 def _run(
     task: Callable[[T], object], configs: FilePath, name: str, schema: type[T], *, tabulated: bool
 ) -> None:
-    started = False
     sweep = Sweep()
+    job = _Job(task, schema, sweep if tabulated else None)
 
     @functools.wraps(task)
-    def job(config: DictConfig) -> object:
-        nonlocal started
-        started = True
-        _number_run(config)
-        try:
-            if not (tabulated and _is_multirun()):
-                return task(validate(config, schema))
-            state = HydraConfig.get()
-            config.out = sweep.begin(config.out, state.job.num, FilePath(state.sweep.dir))
-            return sweep.run(list(state.overrides.task), lambda: task(validate(config, schema)))
-        except (UserError, OSError) as error:
-            # Hydra would print a line of its own before passing the error on.
-            leave(error)
-        except Interrupted as interrupted:
-            sys.stderr.write(f"{interrupted}; {interrupted.advice}\n")
-            raise SystemExit(EXIT_CODE) from None
+    def called(config: DictConfig) -> object:
+        return job(config)
 
     arguments = get_args_parser().parse_args()
     folders = [configs, *([FilePath(arguments.config_dir)] if arguments.config_dir else [])]
@@ -133,15 +123,121 @@ def _run(
     # Hydra then raises what goes wrong instead of printing it.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(version_base="1.3", config_path=str(configs), config_name=name)(job)()
+        hydra.main(version_base="1.3", config_path=str(configs), config_name=name)(called)()
+    except RuntimeError as error:
+        if job.is_launched and not _is_submitits(error):
+            raise
+        raise UserError(f"hydra/launcher: {_gist(error)}") from None
     except COMPOSITION_ERRORS as error:
-        if started:
+        if job.started or job.is_launched:
             raise
         name = arguments.config_name or name
         diagnosis = Diagnosis(folders, name, schema, multirun=arguments.multirun)
         raise diagnosis.explain(arguments.overrides, error) from None
-    if not sweep.finish():
+    _account([ARRIVED.pop(number) for number in sorted(ARRIVED)], sweep)
+
+
+def _account(ends: Sequence[JobEnd], sweep: Sweep) -> None:
+    """Tells what became of a multirun, and of its jobs in other processes.
+
+    Raises:
+        UserError: some of them failed.
+    """
+    for end in ends:
+        if end.table is not None:
+            sweep.add(end.table, end.overrides, end.numbers, end.problem)
+    well = sweep.finish()
+    require_all_well(ends)
+    if not well:
         raise SystemExit(2)
+    if stopped := [end for end in ends if end.stopped]:
+        for end in stopped:
+            sys.stderr.write(f"job {end.number} ({' '.join(end.overrides)}): {end.problem}\n")
+        raise SystemExit(EXIT_CODE)
+
+
+class _Job(Generic[T]):
+    """What Hydra calls with each composed configuration.
+
+    A launcher may pickle it and have it called in another process, perhaps on another machine. What
+    is wrong is told there, and comes back as a `JobEnd`.
+
+    Attributes:
+        started: it was called here.
+        is_launched: it was pickled.
+    """
+
+    def __init__(self, task: Callable[[T], object], schema: type[T], sweep: Sweep | None) -> None:
+        self._task, self._schema, self._sweep = task, schema, sweep
+        self._is_elsewhere = self.started = self.is_launched = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.is_launched = True
+        return self.__dict__ | {"_is_elsewhere": True}
+
+    def __call__(self, config: DictConfig) -> object:
+        self.started = True
+        _number_run(config)
+        if self._is_elsewhere:
+            return self._end(config)
+        try:
+            if self._sweep is None or not _is_multirun():
+                return self._task(validate(config, self._schema))
+            _begin(config, self._sweep)
+            overrides = list(HydraConfig.get().overrides.task)
+            return self._sweep.run(overrides, lambda: self._task(validate(config, self._schema)))
+        except (UserError, OSError) as error:
+            # Hydra would print a line of its own before passing the error on.
+            leave(error)
+        except Interrupted as interrupted:
+            sys.stderr.write(f"{interrupted}; {interrupted.advice}\n")
+            raise SystemExit(EXIT_CODE) from None
+
+    def _end(self, config: DictConfig) -> JobEnd:
+        """Runs the job in the process that a launcher started."""
+        configure_logging()
+        requeue = signal.getsignal(signal.SIGUSR2)  # submitit's
+        state = HydraConfig.get()
+        end = JobEnd(state.job.num, tuple(state.overrides.task))
+        try:
+            if self._sweep is not None:
+                _begin(config, self._sweep)
+                end = replace(end, table=self._sweep.stem)
+            found = self._task(validate(config, self._schema))
+            return replace(end, numbers=found) if isinstance(found, Mapping) else end
+        except (UserError, OSError) as error:
+            sys.stderr.write(f"error: {error_text(error)}\n")
+            return replace(end, problem=error_text(error))
+        except Interrupted as interrupted:
+            told = f"{interrupted}; {interrupted.advice}"
+            sys.stderr.write(f"{told}\n")
+            if STOP.signal == signal.SIGUSR2 and callable(requeue):
+                # The job's time is up, its state is saved: submitit has it begun again.
+                try:
+                    requeue(signal.SIGUSR2, None)
+                except RuntimeError as error:
+                    told = f"{interrupted}; {first_line(error)} {interrupted.advice}"
+            return replace(end, problem=told, stopped=True)
+        except Exception:
+            # A bug: its traceback does not travel.
+            traceback.print_exc()
+            raise
+
+
+def _is_submitits(error: RuntimeError) -> bool:
+    return type(error).__module__.partition(".")[0] == "submitit"
+
+
+def _gist(error: RuntimeError) -> str:
+    """What a launcher says, without the output of the job or of sbatch's script."""
+    said = re.split(r"\n(?:No e|E)rror stream", str(error))[0]
+    return " ".join(said.split())[:400]
+
+
+def _begin(config: DictConfig, sweep: Sweep) -> None:
+    """Every combination writes an `out` of its own."""
+    state = HydraConfig.get()
+    config.out = sweep.begin(config.out, state.job.num, FilePath(state.sweep.dir))
 
 
 def _number_run(config: DictConfig) -> None:
@@ -174,7 +270,7 @@ def _refuse_code(arguments: Namespace, folders: Sequence[FilePath]) -> None:
 
 def _refused(overrides: Sequence[str], folders: Sequence[FilePath]) -> list[Problem]:
     """What is wrong with overrides that could name code."""
-    problems = [refused_override(text) for text in overrides]
+    problems = [refused_override(text) or missing_plugin(text) for text in overrides]
     problems += [refused_option(text) for text in overrides if _is_of_group(text, folders)]
     return [problem for problem in problems if problem is not None]
 

@@ -34,6 +34,22 @@ class Sweep:
         self._table = self._table or SweepTable(path.with_name(f"{path.stem}_table"))
         return str(path.with_name(f"{path.stem}_{number}{path.suffix}"))
 
+    @property
+    def stem(self) -> Path | None:
+        """Where the table is, without the ending."""
+        return None if self._table is None else self._table.stem
+
+    def add(
+        self, stem: Path, overrides: Sequence[str], numbers: Mapping[str, Number], problem: str
+    ) -> None:
+        """Adds what a combination came to in another process, which began it there.
+
+        Raises:
+            OSError: the table cannot be written.
+        """
+        self._table = self._table or SweepTable(stem)
+        self._table.add(overrides, numbers, problem=problem)
+
     def run(self, overrides: Sequence[str], task: Callable[[], object]) -> object:
         """Adds what the task comes to, numbers by name, or why it failed, to the table.
 
@@ -72,7 +88,7 @@ class SweepTable:
     """
 
     def __init__(self, stem: Path) -> None:
-        self._stem = stem
+        self.stem = stem
         self._overrides: list[dict[str, str]] = []
         self._numbers: list[Mapping[str, Number]] = []
         self._problems: list[str] = []
@@ -83,8 +99,8 @@ class SweepTable:
     @property
     def files(self) -> tuple[Path, Path]:
         """The Markdown file, rounded for people, and the CSV file, with all digits."""
-        name = self._stem.name
-        return self._stem.with_name(f"{name}.md"), self._stem.with_name(f"{name}.csv")
+        name = self.stem.name
+        return self.stem.with_name(f"{name}.md"), self.stem.with_name(f"{name}.csv")
 
     @property
     def has_problems(self) -> bool:

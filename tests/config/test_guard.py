@@ -36,6 +36,12 @@ from cpn.config.validation import ConfigError
         "+data@hydra.job_logging=x",
         "+data@_global_.hydra.callbacks=x",
         "data@model:hydra.callbacks=x",
+        "hydra.launcher.setup=[ls]",
+        "+hydra.launcher.setup.0=ls",
+        "hydra.sweeper.custom_search_space=os.system",
+        "hydra.launcher.comment='x\nls'",
+        "hydra.launcher.additional_parameters={a: 'x\rls'}",
+        "hydra.sweep.dir='x\nls'",
     ],
 )
 def test_code_names_and_hydra_settings_are_refused(text: str) -> None:
@@ -56,6 +62,8 @@ def test_code_names_and_hydra_settings_are_refused(text: str) -> None:
         "hydra.sweeper.max_batch_size=2",
         "hydra.sweep.dir=sweeps",
         "hydra.mode=MULTIRUN",
+        "hydra.launcher.partition=setup",
+        "hydra.launcher.additional_parameters={mail-type: END}",
         "data@model=coco",
         "run.name=me@hydra",
     ],

@@ -177,7 +177,7 @@ def test_workers_leave_signals_to_their_parent(dataset: PoseDataset) -> None:
     loader = train_loader(dataset, global_batch=2, num_workers=1)
     first = next(iter(loader.for_epoch(0)))
     (worker,) = _workers(loader)
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
         worker.send_signal(number)
     batches = list(loader.for_epoch(0))
     assert torch.equal(batches[0].crops, first.crops)
