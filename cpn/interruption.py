@@ -67,11 +67,15 @@ def ignore_stop() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def die_with_parent() -> None:
-    """Makes Linux kill this process when its parent dies, even by SIGKILL; elsewhere nothing."""
+def die_with_parent(parent: int | None = None) -> None:
+    """Makes Linux kill this process when its parent dies, even by SIGKILL; elsewhere nothing.
+
+    Args:
+        parent: its process id, for a process that may be orphaned before it comes to this call.
+    """
     if not sys.platform.startswith("linux"):
         return
-    parent = os.getppid()
+    parent = parent or os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died just before
         os.kill(os.getpid(), signal.SIGKILL)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,16 +102,17 @@ def plan_variants(
     Raises:
         ConfigError: with every problem of every variant.
     """
-    shared = _shared_overrides(given)
+    shared = shared_overrides(given, ("study", "out", "dry_run"))
     problems: list[Problem] = []
     variants = {}
     for name, settings in chosen_variants(study).items():
         where = f"study.variants.{name}.overrides"
         cut = [f"engine.epochs={epochs[name]}"] if name in epochs else []
         try:
-            _require_free(settings.overrides)
+            require_free(settings.overrides)
             overrides = [*settings.overrides, *cut]
-            variants[name] = Variant(name, settings, _runs(name, study, shared, overrides, compose))
+            runs = compose_runs(name, study.seeds, shared, overrides, compose)
+            variants[name] = Variant(name, settings, runs)
         except ConfigError as error:
             problems += [Problem(where, str(problem)) for problem in error.problems]
     if problems:
@@ -163,25 +164,49 @@ def fingerprint(config: TrainConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _shared_overrides(given: Sequence[str]) -> list[str]:
-    """What was given for the trainings, without what was given for the study."""
-    kept = [text for text in given if _key(text).split(".")[0] not in {"study", "out", "dry_run"}]
-    _require_free(kept)
+def shared_overrides(given: Sequence[str], own: Container[str]) -> list[str]:
+    """What was given for the trainings.
+
+    Args:
+        given: on the command line.
+        own: first words of the keys that are for the study or the search itself.
+
+    Raises:
+        ConfigError: a key is given that the study or the search decides.
+    """
+    kept = [text for text in given if key_of(text).split(".")[0] not in own]
+    require_free(kept)
     return kept
 
 
-def _require_free(overrides: Iterable[str]) -> None:
+def require_free(overrides: Iterable[str]) -> None:
+    """Refuses keys that a study or a search decides for each of its runs.
+
+    Raises:
+        ConfigError: with the first of them.
+    """
     for text in overrides:
-        if _key(text).split(".")[0] in OWN_KEYS:
-            raise ConfigError(
-                [Problem(text, "not here: a study sets seeds and folders; study.seeds=[0,1], out=")]
-            )
+        if key_of(text).split(".")[0] in OWN_KEYS:
+            what = "not here: studies and searches set seeds and folders; study.seeds=[0,1] or "
+            raise ConfigError([Problem(text, f"{what}search.seed=1, out=")])
 
 
-def _runs(
-    name: str, study: StudyConfig, shared: list[str], overrides: list[str], compose: Compose
+def compose_runs(
+    name: str, seeds: Iterable[int], shared: list[str], overrides: list[str], compose: Compose
 ) -> dict[int, Run]:
-    for_training = [text for text in overrides if _key(text).split(".")[0] not in USE_KEYS]
+    """The runs of one combination of overrides.
+
+    Args:
+        name: of the variant.
+        seeds: one run each.
+        shared: overrides of all variants; the variant's own count more.
+        overrides: of the variant.
+        compose: the training config that overrides make.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    for_training = [text for text in overrides if key_of(text).split(".")[0] not in USE_KEYS]
     training, use = (compose(_merged(shared, chosen)) for chosen in (for_training, overrides))
     return {
         seed: Run(
@@ -190,15 +215,16 @@ def _runs(
             training.model_copy(update={"seed": seed}),
             use.model_copy(update={"seed": seed}),
         )
-        for seed in study.seeds
+        for seed in seeds
     }
 
 
 def _merged(shared: Sequence[str], own: Sequence[str]) -> list[str]:
     """A group may be chosen once only: the variant's choice counts."""
-    chosen = {_key(text) for text in own}
-    return [*(text for text in shared if _key(text) not in chosen), *own]
+    chosen = {key_of(text) for text in own}
+    return [*(text for text in shared if key_of(text) not in chosen), *own]
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
+    """What an override sets."""
     return override.partition("=")[0].strip().lstrip("+~")

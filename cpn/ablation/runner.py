@@ -51,6 +51,7 @@ class _Running:
     lock: FileLock
     place: int
     began: float = field(default_factory=time.monotonic)
+    is_dropped: bool = False
 
 
 class JobRunner:
@@ -75,6 +76,7 @@ class JobRunner:
         *,
         prepare: Callable[[Job], bool],
         ended: Callable[[Job, int, float], None],
+        is_hopeless: Callable[[Job], bool] = lambda _job: False,
     ) -> None:
         """Runs what waits until nothing does.
 
@@ -84,6 +86,8 @@ class JobRunner:
             prepare: called with the claim in hand, writes the order; False if there is nothing
                 left to do, because another process has done it meanwhile.
             ended: a job's process has ended, with this exit code, after so many seconds.
+            is_hopeless: asked of running jobs again and again: whether to stop one; it is told to
+                save its state.
 
         Raises:
             StudyInterrupted: it was asked to stop.
@@ -93,6 +97,7 @@ class JobRunner:
                 self._collect(ended)
                 if self._stop_requested():
                     raise StudyInterrupted(self._stop(ended))
+                self._drop(is_hopeless)
                 left = [job for job in waiting() if job.name not in self._names()]
                 begun = self._fill(left, prepare)
                 if not left and not self._running:
@@ -136,7 +141,7 @@ class JobRunner:
         with job.log.open("wb") as log:
             # A session of its own: Ctrl-C reaches this process alone, which asks jobs to stop.
             return subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", job.module, str(job.order)],
+                [sys.executable, "-m", job.module, str(job.order), str(os.getpid())],
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -154,6 +159,13 @@ class JobRunner:
                 ended(running.job, code, time.monotonic() - running.began)
             finally:
                 running.lock.release()
+
+    def _drop(self, is_hopeless: Callable[[Job], bool]) -> None:
+        for running in self._running:
+            if not running.is_dropped and is_hopeless(running.job):
+                running.is_dropped = True
+                with suppress(ProcessLookupError):
+                    running.process.send_signal(signal.SIGTERM)
 
     def _stop(self, ended: Callable[[Job, int, float], None]) -> str:
         for running in self._running:

@@ -52,9 +52,10 @@ def obey(schema: type[OrderT], task: Callable[[OrderT], None]) -> None:
     """The program of a working process: reads its order and does it.
 
     It dies with the process that started it, keeps its state when asked to stop, and leaves with
-    the exit codes of a script.
+    the exit codes of a script. Its arguments are the order's file and the id of that process, which
+    may have died while this one imported torch.
     """
-    die_with_parent()
+    die_with_parent(int(sys.argv[2]) if len(sys.argv) > 2 else None)
     listen_for_stop()
     configure_logging()
     try:
