@@ -207,7 +207,9 @@ def compose_runs(
         ConfigError: with every problem.
     """
     for_training = [text for text in overrides if key_of(text).split(".")[0] not in USE_KEYS]
-    training, use = (compose(_merged(shared, chosen)) for chosen in (for_training, overrides))
+    training = use = compose(_merged(shared, overrides))
+    if for_training != overrides:
+        training = compose(_merged(shared, for_training))
     return {
         seed: Run(
             name,

@@ -1,5 +1,6 @@
 """What a search may choose: dimensions, and the overrides that a choice in each comes to."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -83,6 +84,14 @@ def dimension_of_key(key: str, config: DimensionConfig) -> Dimension:
     assert config.low is not None, "the schema asks for both ends"
     assert config.high is not None, "the schema asks for both ends"
     return Range(key, config.low, config.high, config.log, config.step)
+
+
+def size_of(dimensions: Iterable[Dimension]) -> float:
+    """How many combinations there are."""
+    return math.prod(
+        len(dimension.options) if isinstance(dimension, Choices) else math.inf
+        for dimension in dimensions
+    )
 
 
 def overrides_of(dimensions: Iterable[Dimension], values: Mapping[str, Value]) -> list[str]:

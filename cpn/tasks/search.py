@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache
 from pathlib import Path
 
 from cpn.ablation.findings import Findings
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 OWN_KEYS = ("studies", "space", "trials", "out", "search")
 ComposeStudy = Callable[[Sequence[str]], AblateConfig]
+Plan = Callable[[Sequence[str]], Run]
 
 
 def search(config: SearchConfig, compose: Composer, compose_study: ComposeStudy) -> Findings:
@@ -40,7 +41,7 @@ def search(config: SearchConfig, compose: Composer, compose_study: ComposeStudy)
     """
     shared = shared_overrides(compose.given, OWN_KEYS)
     dimensions = _dimensions(config, compose_study)
-    plan = partial(_plan, config.search.seed, shared, compose)
+    plan = _planner(config.search.seed, shared, compose)
     _require_valid(dimensions, plan)
     given = plan([])
     folders = StudyFolders(Path(config.out), config.search.name)
@@ -107,12 +108,18 @@ def _dimensions(config: SearchConfig, compose_study: ComposeStudy) -> list[Dimen
     return dimensions
 
 
-def _plan(seed: int, shared: list[str], compose: Composer, overrides: Sequence[str]) -> Run:
-    require_free(overrides)
-    return compose_runs("trial", [seed], shared, list(overrides), compose)[seed]
+def _planner(seed: int, shared: list[str], compose: Composer) -> Plan:
+    """Composes a combination; the same one once, as samplers repeat themselves."""
+
+    @cache
+    def composed(overrides: tuple[str, ...]) -> Run:
+        require_free(overrides)
+        return compose_runs("trial", [seed], shared, list(overrides), compose)[seed]
+
+    return lambda overrides: composed(tuple(overrides))
 
 
-def _require_valid(dimensions: Sequence[Dimension], plan: Callable[[list[str]], Run]) -> None:
+def _require_valid(dimensions: Sequence[Dimension], plan: Plan) -> None:
     """Composes every choice by itself: what is wrong alone is wrong in every combination."""
     problems = dict[tuple[str, str], Problem]()
     for dimension in dimensions:

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 import cpn.config.data_schema
 import cpn.config.evaluation_schema
 import cpn.config.schema
+import cpn.config.search_schema
 import cpn.config.study_schema
 from cpn.config.allowed import all_paths, descend, dotted, keys_of
 from cpn.config.composed import validate
@@ -30,6 +32,7 @@ CHOICES = {
     "collect": ["runs=[x]"],
     "evaluate": ["checkpoint=x"],
     "prepare_data": ["out=x"],
+    "search": ["studies=[pyramid_levels]"],
 }
 
 
@@ -44,6 +47,7 @@ def _schemas() -> dict[str, type[BaseModel]]:
         cpn.config.data_schema,
         cpn.config.evaluation_schema,
         cpn.config.schema,
+        cpn.config.search_schema,
         cpn.config.study_schema,
     )
     known = {name: value for home in homes for name, value in vars(home).items()}
@@ -115,6 +119,11 @@ def test_configs_hold_plain_values_only() -> None:
     assert [Path(problem.where).name for problem in error.value.problems] == [f"{SHARED}.yaml"]
 
 
+def _takes_any_name(node: Any) -> bool:
+    branches = [node, *(node or {}).get("anyOf", [])]
+    return any("additionalProperties" in x or "patternProperties" in x for x in branches if x)
+
+
 @pytest.mark.parametrize("primary", _primary_names())
 def test_each_key_has_one_name_and_one_type(primary: str) -> None:
     """Misspell every key and give every value a wrong type, at once: each one is told."""
@@ -125,9 +134,9 @@ def test_each_key_has_one_name_and_one_type(primary: str) -> None:
     assert leaves
     wrong = OmegaConf.create({})
     for path in leaves:
-        # A mapping with names of one's own takes any key.
-        is_mapping = (descend(path, root) or {}).get("type") == "object"
-        OmegaConf.update(wrong, dotted(path), 1 if is_mapping else {"wrong": "type"})
+        # A mapping with names of the user's own, such as space, would look into one.
+        other = "text" if _takes_any_name(descend(path, root)) else {"wrong": "type"}
+        OmegaConf.update(wrong, dotted(path), other)
         OmegaConf.update(wrong, f"{dotted(path)}x", 1)
     with pytest.raises(ConfigError) as error:
         validate(wrong, _schema(primary))

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 import cpn.config.data_schema
 import cpn.config.evaluation_schema
 import cpn.config.schema
+import cpn.config.search_schema
 import cpn.config.study_schema
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,7 @@ def _primary_schemas() -> list[type[BaseModel]]:
             cpn.config.schema,
             cpn.config.data_schema,
             cpn.config.evaluation_schema,
+            cpn.config.search_schema,
             cpn.config.study_schema,
         )
         for value in vars(module).values()

@@ -14,7 +14,7 @@ from cpn.ablation.folders import StudyFolders
 from cpn.ablation.plan import Run
 from cpn.ablation.results import RunFigures
 from cpn.ablation.runner import Job, JobRunner, last_line, was_stopped
-from cpn.ablation.space import Dimension, overrides_of
+from cpn.ablation.space import Dimension, overrides_of, size_of
 from cpn.ablation.trials import Trial, TrialBook
 from cpn.config.validation import ConfigError
 from cpn.errors import UserError
@@ -25,7 +25,7 @@ from cpn.tasks.ablation.orders import TrainingOrder, UseOrder, write_order
 logger = logging.getLogger(__name__)
 
 # So many suggestions in a row that are not worth a training end a search.
-MOST_USELESS = 100
+MOST_USELESS = 50
 MOST_FAILURES = 3
 LOOK_SECONDS = 2.0
 RESAMPLES = 1  # a search has no intervals: one seed says nothing of the other seeds
@@ -51,7 +51,7 @@ class SearchLeader:
     wanted: int
     seed: int
     dimensions: Sequence[Dimension]
-    plan: Callable[[list[str]], Run]
+    plan: Callable[[Sequence[str]], Run]
     book: TrialBook
     folders: StudyFolders
     report: Callable[[], object]
@@ -106,16 +106,21 @@ class SearchLeader:
             for attempt in range(MOST_USELESS):
                 if self._is_exhausted or self._count() >= self.wanted:
                     return None
+                if self._tried() >= size_of(self.dimensions):
+                    break
                 # What the sampler likes best, it suggests again and again; chance finds the rest.
                 planned = self._planned(self.book.ask(at_random=attempt > 0))
                 if planned is not None:
                     return planned
         self._is_exhausted = True
-        logger.info("the last %d suggestions were nothing new: the search ends", MOST_USELESS)
+        logger.info("no more combinations are found that differ: the search ends with these")
         return None
 
     def _count(self) -> int:
         return sum(trial.counts for trial in self.book.trials())
+
+    def _tried(self) -> int:
+        return len({tuple(trial.values.items()) for trial in self.book.trials()})
 
     def _planned(self, trial: Trial) -> Trial | None:
         """The trial with what it comes to; None if it is not to be trained."""
@@ -153,7 +158,7 @@ class SearchLeader:
         if self._finish(trial):
             self.report()
             return False
-        run = self._runs.get(trial.number) or self.plan(list(trial.overrides))
+        run = self._runs.get(trial.number) or self.plan(trial.overrides)
         name = {"root": str(self.folders.trainings), "name": trial.training, "if_exists": "resume"}
         training = run.training.model_copy(update={"run": run.training.run.model_copy(update=name)})
         use = UseOrder(use=run.use, identity=trial.use, folder=str(self._folder(trial)))
