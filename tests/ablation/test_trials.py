@@ -48,6 +48,7 @@ def test_suggestions_are_the_same_ones_with_and_without_a_break(tmp_path: Path) 
 
     whole = values(tmp_path / "a", reopened=False)
     assert values(tmp_path / "b", reopened=True) == whole
+    assert all(whole.count(each) == 1 for each in whole)
     assert book_of(tmp_path / "c", seed=1).ask(at_random=False).values != whole[0]
 
 
@@ -81,6 +82,9 @@ def test_a_line_that_a_kill_cut_is_dropped(tmp_path: Path) -> None:
     trial = book_of(tmp_path).trials()[0]
     assert trial.state == "running"
     assert set(trial.values) == {"levels", "lr", "width"}
+    journal.write_bytes(whole[:-20])
+    book_of(tmp_path).finish(0, 0.25)
+    assert book_of(tmp_path).trials()[0].ap == 0.25
     journal.write_bytes(b"no journal\n" + whole)
     with pytest.raises(UserError, match=r"trials.log is damaged \(.*\); move it away"):
         book_of(tmp_path)
