@@ -1,5 +1,7 @@
 """The journal of a search's trials, without any training."""
 
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,7 +39,7 @@ def test_values_are_in_their_ranges(tmp_path: Path) -> None:
 def test_suggestions_are_the_same_ones_with_and_without_a_break(tmp_path: Path) -> None:
     def values(folder: Path, *, reopened: bool) -> list[object]:
         book = book_of(folder)
-        found = []
+        found: list[object] = []
         for number in range(13):
             if reopened:
                 book = book_of(folder)
@@ -108,3 +110,10 @@ def test_another_search_is_refused(tmp_path: Path) -> None:
     book_of(tmp_path, IDENTITY | {"given": "b=1"})
     with pytest.raises(UserError, match=r"another search \(then configuration x; now conf.* y\)"):
         book_of(tmp_path, IDENTITY | {"configuration": "y"})
+
+
+def test_without_the_extra_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "cpn.ablation.trials")
+    with pytest.raises(UserError, match=r"needs the extra sweep: pip install 'cpn-pose\[sweep\]'"):
+        importlib.import_module("cpn.ablation.trials")
