@@ -63,10 +63,10 @@ def search(config: SearchConfig, compose: Composer, compose_study: ComposeStudy)
         write_findings(found, folders.study)
         return found
 
-    places = places(config.search.jobs, config.engine.device, config.trials)
-    logger.info("search %s: %d trials, %d at a time", folders.name, config.trials, len(places))
+    environments = places(config.search.jobs, config.engine.device, config.trials)
+    logger.info("search %s: %d trials, %d at a time", folders.name, config.trials, len(environments))
     SearchLeader(config.trials, config.search.seed, dimensions, plan, book, folders, report).lead(
-        places, may_prune=config.search.pruner != "none"
+        environments, may_prune=config.search.pruner != "none"
     )
     found = report()
     logger.info("\n%s\nwritten: %s", found.markdown(), folders.study)

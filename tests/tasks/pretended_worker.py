@@ -40,7 +40,7 @@ def work(order: dict[str, Any]) -> None:
         time.sleep(600)
     values = np.zeros(10)
     values[0] = ap
-    figures = RunFigures(use["identity"], "images", (), values, np.zeros((1, 10)))
+    figures = RunFigures(use["identity"], "images", 10, (), values, np.zeros((1, 10)))
     Path(use["folder"]).mkdir(parents=True, exist_ok=True)
     figures.save(Path(use["folder"]) / "figures.npz")
 
