@@ -64,7 +64,8 @@ def search(config: SearchConfig, compose: Composer, compose_study: ComposeStudy)
         return found
 
     environments = places(config.search.jobs, config.engine.device, config.trials)
-    logger.info("search %s: %d trials, %d at a time", folders.name, config.trials, len(environments))
+    count = len(environments)
+    logger.info("search %s: %d trials, %d at a time", folders.name, config.trials, count)
     SearchLeader(config.trials, config.search.seed, dimensions, plan, book, folders, report).lead(
         environments, may_prune=config.search.pruner != "none"
     )
