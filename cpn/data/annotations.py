@@ -34,7 +34,7 @@ from cpn.coco.strict_json import convert
 from cpn.data.image_files import MAX_MEGAPIXELS
 from cpn.data.persons import FloatArray, PersonInstance, PersonInstances
 from cpn.data.standards import Gaps, Standards, refuse_too_many, with_usable_photos
-from cpn.errors import UserError
+from cpn.errors import UserError, one_line
 from cpn.skeleton import Skeleton, skeleton_from_category
 
 __all__ = [
@@ -219,7 +219,7 @@ def require_keypoint_names(file: AnnotationFile[CocoPhoto]) -> None:
     if not file.person.keypoints:
         raise UserError(
             f"{file.source}: needs a category with 'keypoints', the names of its keypoints; the"
-            f" person is category {file.person.id} '{file.person.name}', which has none"
+            f" person is category {file.person.id} '{one_line(file.person.name)}', which has none"
         )
 
 

@@ -12,6 +12,7 @@ from cpn.coco.strict_json import Flaw
 from cpn.data.annotations import build_instances, keypoint_array
 from cpn.data.inspection.finding import Finding
 from cpn.data.persons import PersonInstances
+from cpn.errors import one_line
 
 
 def describe_flaws(flaws: Sequence[Flaw]) -> list[Finding]:
@@ -77,9 +78,9 @@ def _other_categories(
     others = Counter(r.category_id for r in file.annotations if r.category_id != file.person.id)
     if len(categories) < 2 and not others:
         return []
-    names = {category.id: category.name for category in categories}
+    names = {category.id: one_line(category.name) for category in categories}
     counts = [f"{count} x {names.get(number, number)}" for number, count in sorted(others.items())]
-    what = f"the people are category {file.person.id} '{file.person.name}'"
+    what = f"the people are category {file.person.id} '{one_line(file.person.name)}'"
     advice = f"annotations of others are left out: {', '.join(counts) or 'none'}"
     rivals = [category for category in categories if category.keypoints]
     unclear = len(rivals) > 1 or any(number not in names for number in others)
