@@ -64,8 +64,8 @@ def _differences(variants: Sequence[VariantOutcome], baseline: str) -> list[str]
     if open_ones:
         widest = 100 * max((known[name].high - known[name].low) / 2 for name in open_ones)
         told.append(
-            f"No difference to {baseline} shown for {_listed(open_ones)}: differences below about "
-            f"{widest:.1f} points of AP cannot be told from chance here."
+            f"No difference to {baseline} shown for {_listed(open_ones)} (a single comparison here "
+            f"tells differences of about {widest:.1f} points of AP)."
         )
     return told
 

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from cpn.config.network_schema import Count, PositiveInt, Strict
 from cpn.config.schema import TrainConfig
+from cpn.config.study_schema import StudyFolder
 
 Number = int | float
 Choice = bool | int | float | str | list[int]
@@ -42,7 +43,7 @@ class DimensionConfig(Strict):
 class SearchSettings(Strict):
     """How it is searched."""
 
-    name: str = Field(pattern=r"^[\w.\-]+$", description="of the search's folder in `out`")
+    name: StudyFolder = Field(description="of the search's folder in `out`")
     seed: Count = Field(description="of the suggestions and of every training")
     jobs: PositiveInt | None = Field(
         description="trainings at the same time; null: one per GPU, or one per core"

@@ -16,7 +16,7 @@ def _not_the_trainings(name: str) -> str:
 
 # They become names of folders, and words in a table.
 VariantName = Annotated[str, Field(pattern=r"^\w[\w.+\-]*$", max_length=60)]
-StudyName = Annotated[
+StudyFolder = Annotated[
     str, Field(pattern=r"^\w[\w.\-]*$", max_length=60), AfterValidator(_not_the_trainings)
 ]
 # What a study decides for each of its runs.
@@ -54,7 +54,7 @@ class BudgetConfig(Strict):
 class StudyConfig(Strict):
     """Which variants are trained, how often, and how."""
 
-    name: StudyName = Field(description="of the study's folder in `out`, not trainings")
+    name: StudyFolder = Field(description="of the study's folder in `out`, not trainings")
     title: str = Field(min_length=1, description="heads the table")
     source: str | None = Field(description="where the published figures are from")
     baseline: VariantName = Field(description="the variant that the others are compared with")
@@ -104,7 +104,7 @@ class CollectConfig(Strict):
         description="folders of runs, or patterns such as runs/cpn_*"
     )
     baseline: str | None = Field(description="name of a variant; null: the first run's")
-    name: StudyName = Field(description="of the study's folder in `out`, not trainings")
+    name: StudyFolder = Field(description="of the study's folder in `out`, not trainings")
     title: str = Field(min_length=1, description="heads the table")
     out: str = Field(min_length=1, description="folder of studies")
     jobs: PositiveInt | None = Field(

@@ -19,8 +19,8 @@ def test_better_worse_and_what_cannot_be_told() -> None:
     assert told == (
         "Better than base by more than chance explains: up.",
         "Worse than base by more than chance explains: down.",
-        "No difference to base shown for same: differences below about 2.0 points of AP cannot "
-        "be told from chance here.",
+        "No difference to base shown for same (a single comparison here tells differences of about "
+        "2.0 points of AP).",
     )
 
 
