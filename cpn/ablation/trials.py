@@ -172,6 +172,9 @@ class TrialBook:
 
     def finish(self, number: int, ap: float) -> None:
         """It is trained and evaluated."""
+        # The pruner compares with those that it was asked of: also with one that was done so fast
+        # that nobody asked.
+        self._open_trial(number).should_prune()
         self._study.tell(number, ap)
 
     def end(self, number: int, ending: Ending, message: str = "") -> None:

@@ -117,3 +117,14 @@ def test_without_the_extra_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delitem(sys.modules, "cpn.ablation.trials")
     with pytest.raises(UserError, match=r"needs the extra sweep: pip install 'cpn-pose\[sweep\]'"):
         importlib.import_module("cpn.ablation.trials")
+
+
+def test_a_trial_that_was_done_before_anybody_asked_is_compared_with(tmp_path: Path) -> None:
+    """A pruner knows of those alone that it was asked of; a fast one is done between two looks."""
+    book = TrialBook(tmp_path, DIMENSIONS, seed=0, pruner="halving", epochs=4)
+    book.open(IDENTITY)
+    good, bad = (book.ask(at_random=True).number for _ in range(2))
+    book.report(good, {1: 0.5, 2: 0.6})
+    book.finish(good, 0.6)
+    book.report(bad, {1: 0.1, 2: 0.1})
+    assert book.is_hopeless(bad)
