@@ -104,7 +104,7 @@ def test_all_that_is_wrong_with_all_variants_is_told() -> None:
 
 @pytest.mark.parametrize("given", ["seed=4", "run.name=x", "++run.root=x"])
 def test_what_a_study_decides_itself_is_refused(given: str) -> None:
-    with pytest.raises(ConfigError, match=r"not here: a study sets seeds and folders"):
+    with pytest.raises(ConfigError, match=r"not here: studies and searches set seeds"):
         planned([given], a=[])
 
 

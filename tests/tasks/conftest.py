@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from cpn.config.composed import validate
 from cpn.config.schema import TrainConfig
+from tests.tasks.ablation.studies import Started, starter
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MakeConfig = Callable[..., TrainConfig]
@@ -39,3 +40,9 @@ def tiny_config(tiny_overrides: list[str]) -> MakeConfig:
         return validate(composed, TrainConfig)
 
     return make
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
+    """Studies whose trainings are made up, see `tests.tasks.ablation.studies`."""
+    return starter(tmp_path, monkeypatch)

@@ -6,9 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,10 +14,9 @@ from cpn.ablation.ledger import Ledger
 from cpn.config.validation import ConfigError
 from cpn.errors import UserError
 from cpn.tasks.ablate import ablate
+from tests.tasks.ablation.studies import Started
 
 ROOT = Path(__file__).parents[2]
-pytest_plugins = ["tests.tasks.ablation.conftest"]
-Started = Callable[..., Any]
 TWO = {"base": [], "less": ["engine.epochs=2"]}
 
 

@@ -11,9 +11,8 @@ import yaml
 from cpn.config.study_schema import CollectConfig
 from cpn.errors import UserError
 from cpn.tasks.collect import collect
-from tests.tasks.ablation.conftest import Composed
+from tests.tasks.ablation.studies import Composed
 
-pytest_plugins = ["tests.tasks.ablation.conftest"]
 MakeRun = Callable[..., Path]
 
 

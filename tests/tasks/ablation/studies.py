@@ -42,8 +42,7 @@ def study_config(
     return validate(config, AblateConfig)
 
 
-@pytest.fixture
-def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
+def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
     """`started(variants, "engine.epochs=3", seeds=[0])` are the arguments of `ablate`."""
     monkeypatch.setattr(leader, "WORKER", "tests.tasks.ablation.fake_worker")
     monkeypatch.setattr(leader, "TIMER", "tests.tasks.ablation.fake_timer")
