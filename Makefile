@@ -7,7 +7,7 @@ RUN := runs/demo
 DATA := data/synthetic
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint chaos mutants fuzz audit clean
+.PHONY: help setup demo test lint long chaos mutants fuzz audit clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -40,8 +40,11 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint ## lint, types and all tests
+test: lint ## lint, types and all tests but the long ones
 	$(BIN)/python -m pytest --numprocesses=2
+
+long: $(STAMP) ## the tests that take half a minute and more: studies, searches, launchers, benchmarks
+	$(BIN)/python -m pytest --numprocesses=2 -m long
 
 chaos: $(STAMP) ## kill training runs 50 times at random, ranks under torchrun, a host: compare results
 	$(BIN)/python tests/two_hosts.py --kills 2

@@ -113,6 +113,7 @@ def test_a_job_whose_time_is_up_saves_its_state_and_is_begun_again(go: Go, tmp_p
     assert _logs(tmp_path, "out").count("ran time_up") == 2
 
 
+@pytest.mark.long
 def test_a_job_that_died_and_a_bug_are_told(go: Go, tmp_path: Path) -> None:
     died = go("do=die", "hydra.launcher.timeout_min=5")
     assert died.returncode == 2

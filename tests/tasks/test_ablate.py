@@ -182,7 +182,7 @@ PROGRAM = [sys.executable, str(ROOT / "scripts" / "ablate.py"), "study=pyramid_l
 def program(overrides: list[str], studies: Path) -> "subprocess.Popen[str]":
     # One at a time: so many threads decide about the last digits.
     own = ["study.only=[C4-C5]", "study.seeds=[0]", "study.timing_steps=1", "study.jobs=1"]
-    own.append(f"out={studies}")
+    own += ["study.resamples=20", f"out={studies}"]
     shared = [text for text in overrides if not text.startswith("run.")]
     return subprocess.Popen(
         [*PROGRAM, *shared, *own],
@@ -192,7 +192,7 @@ def program(overrides: list[str], studies: Path) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_study_goes_on_and_comes_to_the_same(
     tiny_overrides: list[str], tmp_path: Path
 ) -> None:
@@ -217,7 +217,7 @@ def test_a_killed_study_goes_on_and_comes_to_the_same(
         assert results[0] == results[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_that_is_asked_to_stop_says_how_it_goes_on(
     tiny_overrides: list[str], tmp_path: Path
 ) -> None:

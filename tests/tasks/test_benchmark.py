@@ -80,6 +80,7 @@ def test_heatmaps_are_compared_with_loops(tmp_path: Path, monkeypatch: pytest.Mo
     assert document["settings"]["heatmap_hw"] == [24, 16]
 
 
+@pytest.mark.long
 def test_evaluation_compares_the_loop_with_its_forward_passes(
     tiny_coco: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +100,7 @@ def test_evaluation_compares_the_loop_with_its_forward_passes(
     assert {"one person, fp32: network", "one person, fp32, flip test: pose"} < names
 
 
+@pytest.mark.long
 def test_startup_times_fresh_interpreters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "PHOTOS", 16)
     document = _measured("startup", tmp_path, "rounds=1")
@@ -110,6 +112,7 @@ def test_a_training_that_does_not_start_is_told() -> None:
         startup._until_first_step([sys.executable, "-c", "print('no such thing')"])
 
 
+@pytest.mark.long
 def test_scaling_runs_every_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "WORLD_SIZES", (1, 2))
     document = _measured("scaling", tmp_path, "engine.batch_size=2", "engine.device=cpu")

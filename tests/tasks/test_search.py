@@ -215,7 +215,7 @@ def test_keys_of_its_own_are_not_handed_to_trainings() -> None:
     assert own == set(OWN_KEYS)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_search_goes_on_with_the_trial_in_flight(
     tiny_overrides: list[str], tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "scripts" / "ablate.py")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_job_per_seed_works_on_one_study(tiny_overrides: list[str], tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="extra slurm")
     shared = [text for text in tiny_overrides if not text.startswith("run.")]
@@ -37,7 +37,7 @@ def test_one_job_per_seed_works_on_one_study(tiny_overrides: list[str], tmp_path
     assert all("2 of 2 runs ended" in log.read_text() for log in logs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_wrong_in_a_job_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="extra slurm")
     command = [sys.executable, SCRIPT, "-m", "hydra/launcher=submitit_local"]
