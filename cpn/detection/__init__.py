@@ -1,0 +1,1 @@
+"""Person detectors on the feature pyramid: RetinaNet and Mask R-CNN."""
