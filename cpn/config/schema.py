@@ -150,24 +150,15 @@ class RunConfig(Strict):
     if_exists: Literal["refuse", "resume", "overwrite"]
 
 
-class TrainConfig(PersonBoxes):
-    """`scripts/train.py`."""
+class TrainingConfig(Strict):
+    """What every training has, whatever the network is for."""
 
     seed: Count
     data: DataConfig
-    input: InputConfig
-    augment: AugmentConfig
     backbone: BackboneConfig
-    model: ModelConfig
-    heatmap: HeatmapConfig
-    loss: LossConfig
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     engine: EngineConfig
-    # Model files that are older than the choice do not name it.
-    evaluation: EvaluationConfig = EvaluationConfig(engine="pycocotools")
-    decode: DecodeConfig
-    postprocess: PostprocessConfig
     run: RunConfig
 
     @model_validator(mode="after")
@@ -183,6 +174,32 @@ class TrainConfig(PersonBoxes):
                 f"got {self.backbone.width}"
             )
         return self
+
+    def input_files(self) -> dict[str, str]:
+        """What decides about the result beside this config: files, by their keys."""
+        return {
+            "data.train.annotations": self.data.train.annotations,
+            "data.val.annotations": self.data.val.annotations,
+        }
+
+
+class TrainConfig(PersonBoxes, TrainingConfig):
+    """`scripts/train.py`."""
+
+    input: InputConfig
+    augment: AugmentConfig
+    model: ModelConfig
+    heatmap: HeatmapConfig
+    loss: LossConfig
+    # Model files that are older than the choice do not name it.
+    evaluation: EvaluationConfig = EvaluationConfig(engine="pycocotools")
+    decode: DecodeConfig
+    postprocess: PostprocessConfig
+
+    def input_files(self) -> dict[str, str]:
+        """With the detector's boxes where evaluation crops these."""
+        files, detections = super().input_files(), self.detections.file
+        return files if detections is None else files | {"detections.file": detections}
 
     @model_validator(mode="after")
     def _all_detections(self) -> Self:

@@ -13,7 +13,7 @@ import yaml
 
 from cpn.atomic import write_atomically
 from cpn.config.guard import refuse_yaml_markup
-from cpn.config.schema import TrainConfig
+from cpn.config.schema import TrainConfig, TrainingConfig
 from cpn.config.validation import ConfigError, validate_plain
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError, os_error_text
@@ -77,7 +77,7 @@ class RunDirectory:
         return self.path / "best.safetensors"
 
 
-def plan_run_directory(config: TrainConfig, context: DistributedContext) -> RunDirectory:
+def plan_run_directory(config: TrainingConfig, context: DistributedContext) -> RunDirectory:
     """Decides where the run's files go, for all ranks; nothing on the disk changes yet.
 
     A folder that holds nothing but a config.yaml and inputs.json is free: its run never came to a
@@ -90,7 +90,7 @@ def plan_run_directory(config: TrainConfig, context: DistributedContext) -> RunD
     return decided_by_main(partial(_plan, config), context)
 
 
-def make_run_directory(config: TrainConfig, context: DistributedContext) -> RunDirectory:
+def make_run_directory(config: TrainingConfig, context: DistributedContext) -> RunDirectory:
     """Makes, empties or takes up the directory; what is there is looked at anew.
 
     To be called when all else is ready: this is what deletes an earlier run.
@@ -123,7 +123,7 @@ def decided_by_main(function: Callable[[], T], context: DistributedContext) -> T
     return cast("T", value)
 
 
-def _plan(config: TrainConfig) -> RunDirectory:
+def _plan(config: TrainingConfig) -> RunDirectory:
     path = Path(config.run.root) / config.run.name
     directory = RunDirectory(path, resume=False)
     _require_folder(path)
@@ -142,7 +142,7 @@ def _plan(config: TrainConfig) -> RunDirectory:
     return directory
 
 
-def _make(config: TrainConfig) -> RunDirectory:
+def _make(config: TrainingConfig) -> RunDirectory:
     directory = _plan(config)
     if directory.resume:
         require_same_inputs(directory.inputs, config)
@@ -180,11 +180,11 @@ def read_run_config(path: Path) -> TrainConfig:
         raise UserError(f"{path} is of another version of cpn: {told}") from error
 
 
-def _check_same_config(path: Path, config: TrainConfig) -> None:
+def _check_same_config(path: Path, config: TrainingConfig) -> None:
     """A key that is younger than the run, and has its default, changes nothing."""
     raw = _read_config(path)
     with suppress(ConfigError):  # what cannot be used any more differs, and is told
-        raw = validate_plain(raw, TrainConfig).model_dump(mode="json")
+        raw = validate_plain(raw, type(config)).model_dump(mode="json")
     before = flatten(raw)
     now = flatten(config.model_dump(mode="json"))
     changed = [

@@ -6,13 +6,13 @@ import logging
 from pathlib import Path
 
 from cpn.atomic import write_json
-from cpn.config.schema import TrainConfig
+from cpn.config.schema import TrainingConfig
 from cpn.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 
-def note_inputs(path: Path, config: TrainConfig) -> None:
+def note_inputs(path: Path, config: TrainingConfig) -> None:
     """Writes the SHA-256 of the annotations and detections of a new run.
 
     Raises:
@@ -21,7 +21,7 @@ def note_inputs(path: Path, config: TrainConfig) -> None:
     write_json(path, _hashes(config))
 
 
-def require_same_inputs(path: Path, config: TrainConfig) -> None:
+def require_same_inputs(path: Path, config: TrainingConfig) -> None:
     """Compares with what `note_inputs` wrote.
 
     Raises:
@@ -50,14 +50,8 @@ def require_same_inputs(path: Path, config: TrainConfig) -> None:
         )
 
 
-def _hashes(config: TrainConfig) -> dict[str, str]:
-    files = {
-        "data.train.annotations": config.data.train.annotations,
-        "data.val.annotations": config.data.val.annotations,
-    }
-    if config.detections.file is not None:
-        files["detections.file"] = config.detections.file
-    return {key: _sha256(Path(name)) for key, name in files.items()}
+def _hashes(config: TrainingConfig) -> dict[str, str]:
+    return {key: _sha256(Path(name)) for key, name in config.input_files().items()}
 
 
 def _sha256(path: Path) -> str:

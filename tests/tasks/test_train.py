@@ -1,7 +1,6 @@
 """A whole run on six people: files, pictures, resume."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +15,11 @@ from cpn.build import load_model_with_metadata
 from cpn.config.schema import TrainConfig
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.model_file import save_model_file
-from cpn.engine.training_state import Progress
 from cpn.errors import UserError
 from cpn.evaluation import COCO_METRICS
 from cpn.skeleton import COCO_17
-from cpn.tasks.run_directory import RunDirectory, make_run_directory, plan_run_directory
-from cpn.tasks.train import _done, train
+from cpn.tasks.run_directory import make_run_directory, plan_run_directory
+from cpn.tasks.train import train
 from tests.conftest import TinyCoco
 
 MakeConfig = Callable[..., TrainConfig]
@@ -247,13 +245,6 @@ def test_what_the_disk_refuses_reaches_every_rank(
     assert sent == [(None, message)]  # and to the other ranks
     with pytest.raises(UserError, match=f"^{message}$"):
         make_run_directory(tiny_config(), Context(rank=1, world_size=2))
-
-
-def test_without_a_best_epoch_no_figure_is_told(tmp_path: Path) -> None:
-    directory = RunDirectory(tmp_path, resume=False)
-    assert re.search(r"2 epochs, no AP; .*/model\.safetensors", _done(directory, Progress(epoch=2)))
-    best = Progress(epoch=2, best_value=0.5, best_epoch=1)
-    assert re.search(r"2 epochs, best AP 0\.5000; .*/best\.safetensors", _done(directory, best))
 
 
 def test_a_bad_model_file_names_every_key(tiny_config: MakeConfig, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from cpn.tasks.ablation.orders import TimingOrder, obey
 from cpn.tasks.datasets import read_split, training_batches
 from cpn.tasks.epoch_evaluation import EpochEvaluation
 from cpn.tasks.estimation import estimated_batches
-from cpn.tasks.train import optimizer_for
+from cpn.tasks.training import optimizer_for
 
 WARM_UP = 2
 EVALUATED_BATCHES = 2
