@@ -17,10 +17,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cpn.data.epoch_batches import Key
 from cpn.data.sample import PoseBatch
 from cpn.errors import UserError
 
-Key = tuple[int, int]  # epoch, index
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps it, no file of ours
 MEBIBYTE = 1 << 20
 

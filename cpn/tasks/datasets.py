@@ -18,17 +18,13 @@ from cpn.data.annotations import (
 )
 from cpn.data.augmentation import Augmentation
 from cpn.data.crop_cache import CropCache, LocalCopies, open_cache
-from cpn.data.loaders import (
-    PREFETCHED_BATCHES,
-    PoseLoader,
-    ShardWindow,
-    eval_loader,
-    train_loader,
-)
+from cpn.data.epoch_batches import ShardWindow
+from cpn.data.loaders import PoseLoader, eval_loader, train_loader
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.repeated_boxes import suppress_repeated_boxes
 from cpn.data.skipped_photos import SkippedPhotos
 from cpn.data.transforms import PersonTransform
+from cpn.data.worker_loader import PREFETCHED_BATCHES
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError
 from cpn.skeleton import Skeleton

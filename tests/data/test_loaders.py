@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from cpn.atomic import write_json
 from cpn.data.annotations import read_person_annotations
 from cpn.data.augmentation import Augmentation
-from cpn.data.loaders import EpochBatchSampler, PoseLoader, ShardWindow, eval_loader, train_loader
+from cpn.data.epoch_batches import EpochBatchSampler, ShardWindow
+from cpn.data.loaders import PoseLoader, eval_loader, train_loader
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
 from cpn.data.transforms import PersonTransform

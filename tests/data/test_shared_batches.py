@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from cpn.data.annotations import read_person_annotations
+from cpn.data.epoch_batches import Key
 from cpn.data.loaders import PoseLoader
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch, PoseSample, collate_samples
-from cpn.data.shared_batches import Key, LentSlots, Parcel, SharedBatches
+from cpn.data.shared_batches import LentSlots, Parcel, SharedBatches
 from cpn.data.transforms import PersonTransform
 from cpn.errors import UserError
 

@@ -17,11 +17,11 @@ from cpn.benchmark.timing import cpu_seconds, occupied_memory, time_interleaved
 from cpn.config.schema import BenchmarkConfig
 from cpn.data.annotations import PersonAnnotations
 from cpn.data.crop_cache import CacheSettings, Encoding, open_cache, write_cache
+from cpn.data.epoch_batches import Key
 from cpn.data.image_files import read_person_image
 from cpn.data.loaders import PoseLoader, train_loader
 from cpn.data.persons import PersonInstances
 from cpn.data.pose_dataset import PoseDataset, sample_generator
-from cpn.data.shared_batches import Key
 from cpn.data.transforms import PersonTransform
 from cpn.tasks.benchmark.photos import people_to_measure
 from cpn.tasks.datasets import training_transform

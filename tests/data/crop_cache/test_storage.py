@@ -24,7 +24,8 @@ from cpn.data.crop_cache import (
     storage,
     write_cache,
 )
-from cpn.data.loaders import PoseLoader, ShardWindow, train_loader
+from cpn.data.epoch_batches import ShardWindow
+from cpn.data.loaders import PoseLoader, train_loader
 from cpn.data.persons import PersonInstances
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
