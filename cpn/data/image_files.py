@@ -5,6 +5,7 @@ import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from cpn.data.image_header import (
     read_header,
 )
 from cpn.data.jpeg import decode_rgbx
-from cpn.data.persons import PersonInstance, PersonInstances
+from cpn.data.persons import PersonInstances
 from cpn.errors import UserError, describe_ids, one_line
 
 MAX_MEGAPIXELS = 50.0
@@ -133,7 +134,7 @@ def check_sizes(
 ) -> npt.NDArray[np.bool_]:
     """Which persons' photos have at most so many pixels, as annotated.
 
-    `read_person_image` makes sure, before it decodes a photo, that this is its size.
+    `read_annotated_image` makes sure, before it decodes a photo, that this is its size.
 
     Args:
         instances: N persons.
@@ -184,8 +185,19 @@ def read_image(
     return decode_image(content, path, header, upright=upright)
 
 
-def read_person_image(instance: PersonInstance) -> npt.NDArray[np.uint8]:
-    """`read_image` of an annotated person; refused, undecoded, if of another size than annotated.
+class AnnotatedImage(Protocol):
+    """What an annotation file says of a photo: of one with people, or of one of these."""
+
+    @property
+    def image_id(self) -> int: ...  # noqa: D102
+    @property
+    def image_path(self) -> Path: ...  # noqa: D102
+    @property
+    def image_size_hw(self) -> tuple[int, int]: ...  # noqa: D102
+
+
+def read_annotated_image(annotated: AnnotatedImage) -> npt.NDArray[np.uint8]:
+    """`read_image` of an annotated photo; refused, undecoded, if of another size than annotated.
 
     Returns:
         (H, W, 4) uint8: RGB and a byte without meaning, with which `warp_crop` is faster by half;
@@ -194,13 +206,13 @@ def read_person_image(instance: PersonInstance) -> npt.NDArray[np.uint8]:
     Raises:
         PhotoError: as `read_image`, or the size differs.
     """
-    path, (height, width) = instance.image_path, instance.image_size_hw
+    path, (height, width) = annotated.image_path, annotated.image_size_hw
     content = read_photo_bytes(path, height * width)
     header = photo_header(content, path)
     if header != (height, width):
         raise PhotoError(
             f"{one_line(path)}: the image is {_wxh(header)} (width x height, EXIF orientation"
-            f" ignored), its annotations say {width} x {height} (image {instance.image_id});"
+            f" ignored), its annotations say {width} x {height} (image {annotated.image_id});"
             " annotate the pixels as stored",
             OTHER_SIZE,
         )
@@ -208,7 +220,7 @@ def read_person_image(instance: PersonInstance) -> npt.NDArray[np.uint8]:
 
 
 def decode_stored(content: bytes, path: Path, header: ImageHeader) -> npt.NDArray[np.uint8]:
-    """A photo as `read_person_image` gives it.
+    """A photo as `read_annotated_image` gives it.
 
     Args:
         content: of the file.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from cpn.data.image_files import PhotoError, read_person_image
+from cpn.data.image_files import PhotoError, read_annotated_image
 from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.data.sample import PoseSample
 from cpn.data.skipped_photos import SkippedPhotos, Unreadable
@@ -65,7 +65,7 @@ class Photos:
         """Decoded once for people who follow each other, as those of a photo do in evaluation."""
         if self._last is None or self._last[0] != instance.image_path:
             self._last = None  # its memory, still in the processor's cache, takes the next
-            self._last = instance.image_path, read_person_image(instance)
+            self._last = instance.image_path, read_annotated_image(instance)
         return self._last[1], WHOLE_PHOTO
 
 

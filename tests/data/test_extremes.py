@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cpn.coco.records import MIN_BOX_SIDE
 from cpn.data.annotations import read_person_annotations
 from cpn.data.augmentation import Augmentation
-from cpn.data.image_files import read_person_image
+from cpn.data.image_files import read_annotated_image
 from cpn.data.loaders import train_loader
 from cpn.data.persons import PersonInstance
 from cpn.data.pose_dataset import PoseDataset, sample_generator
@@ -74,7 +74,7 @@ def test_photos_of_a_pixel_or_a_row(tmp_path: Path, height: int, width: int, suf
     assert cv2.imwrite(str(path), np.full((height, width, 3), 90, np.uint8))
     box, keypoints = np.array([0.0, 0, width, height]), np.zeros((17, 3))
     person = PersonInstance(1, 1, path, (height, width), box, keypoints, 1.0)
-    photo = read_person_image(person)
+    photo = read_annotated_image(person)
     assert photo.shape[:2] == (height, width)
     assert TRANSFORM(photo, person, sample_generator(0, 0, 0)).crop.shape == (32, 24, 3)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cpn.data.annotations import read_person_annotations
-from cpn.data.image_files import read_person_image
+from cpn.data.image_files import read_annotated_image
 from cpn.errors import UserError
 from tests.conftest import TinyCoco
 
@@ -39,7 +39,7 @@ def test_odd_names_are_read(tiny_coco: TinyCoco, name: str) -> None:
     (tiny_coco.images / "002.png").rename(target)
     rename(tiny_coco, name)
     people = read_person_annotations(tiny_coco.annotations, tiny_coco.images)
-    assert read_person_image(people.instances[1]).shape == (48, 64, 3)
+    assert read_annotated_image(people.instances[1]).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "n" * 300, "x/" * 200 + "a.png", ".", "a/"])
@@ -57,7 +57,7 @@ def test_an_unreadable_photo_of_an_odd_name_is_told_in_one_line(tiny_coco: TinyC
     (tiny_coco.images / "line\nend.png").write_bytes(b"")
     people = read_person_annotations(tiny_coco.annotations, tiny_coco.images)
     with pytest.raises(UserError, match=r"images/line\\nend\.png: not a readable image") as caught:
-        read_person_image(people.instances[1])
+        read_annotated_image(people.instances[1])
     assert str(caught.value).isprintable()
 
 
@@ -102,7 +102,7 @@ def test_links_inside_the_folder_and_to_the_folder_are_followed(
     (tiny_coco.images / "002.png").symlink_to("other/x.png")
     (tmp_path / "linked").symlink_to(tiny_coco.images)
     people = read_person_annotations(tiny_coco.annotations, tmp_path / "linked")
-    assert read_person_image(people.instances[1]).shape == (48, 64, 3)
+    assert read_annotated_image(people.instances[1]).shape == (48, 64, 3)
 
 
 def test_a_link_to_nothing_is_told_when_it_is_read(tiny_coco: TinyCoco) -> None:
@@ -110,4 +110,4 @@ def test_a_link_to_nothing_is_told_when_it_is_read(tiny_coco: TinyCoco) -> None:
     (tiny_coco.images / "002.png").symlink_to("gone.png")
     people = read_person_annotations(tiny_coco.annotations, tiny_coco.images)
     with pytest.raises(UserError, match=re.escape("002.png: cannot read the image: No such file")):
-        read_person_image(people.instances[1])
+        read_annotated_image(people.instances[1])

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from cpn.data.annotations import read_person_annotations
-from cpn.data.image_files import read_image, read_person_image
+from cpn.data.image_files import read_annotated_image, read_image
 from cpn.errors import UserError
 from tests.conftest import TinyCoco, with_exif_orientation
 
@@ -126,8 +126,8 @@ def test_size_must_be_the_annotated_one(tiny_coco: TinyCoco) -> None:
     _write(tiny_coco.images / "001.png", _photo(64, 48))
     message = r"001\.png: the image is 48 x 64 \(.*\), its annotations say 64 x 48"
     with pytest.raises(UserError, match=message):
-        read_person_image(people.instances[0])
-    assert read_person_image(people.instances[1]).shape == (48, 64, 3)
+        read_annotated_image(people.instances[0])
+    assert read_annotated_image(people.instances[1]).shape == (48, 64, 3)
 
 
 def test_annotated_photos_are_read_as_stored(tiny_coco: TinyCoco) -> None:
@@ -138,4 +138,4 @@ def test_annotated_photos_are_read_as_stored(tiny_coco: TinyCoco) -> None:
     document["images"][0]["file_name"] = "turned.jpg"
     tiny_coco.write(document)
     people = read_person_annotations(tiny_coco.annotations, tiny_coco.images)
-    np.testing.assert_array_equal(read_person_image(people.instances[0])[..., :3], stored)
+    np.testing.assert_array_equal(read_annotated_image(people.instances[0])[..., :3], stored)

@@ -20,8 +20,8 @@ from cpn.data.image_files import (
     TOO_LARGE,
     UNREADABLE,
     PhotoError,
+    read_annotated_image,
     read_image,
-    read_person_image,
 )
 from cpn.data.persons import PersonInstance
 
@@ -78,7 +78,7 @@ def test_allowed_formats_are_rgb_as_the_reference_has_it(tmp_path: Path, name: s
     content = FORMATS.get(name) or sixteen_bits()
     path.write_bytes(content)
     wanted = gradient() if name == "16-bit" else np.asarray(Image.open(path).convert("RGB"))
-    for found in (read_image(path), read_person_image(person(path))[..., :3]):
+    for found in (read_image(path), read_annotated_image(person(path))[..., :3]):
         assert found.shape == (HEIGHT, WIDTH, 3)
         assert found.dtype == np.uint8
         means = found.mean(axis=(0, 1)) - wanted.mean(axis=(0, 1))
@@ -100,7 +100,7 @@ def test_allowed_formats_are_rgb_as_the_reference_has_it(tmp_path: Path, name: s
 def test_other_files_are_refused(tmp_path: Path, content: bytes, what: str) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(content)
-    for read in (read_image, lambda path: read_person_image(person(path))):
+    for read in (read_image, lambda path: read_annotated_image(person(path))):
         with pytest.raises(
             PhotoError, match=rf"photo\.jpg: not a readable image.*{what}"
         ) as caught:
@@ -128,13 +128,13 @@ def test_all_of_200_truncated_files_are_refused(tmp_path: Path, end: bytes) -> N
         whole = noise_jpeg(seed, progressive=progressive, restart_marker_rows=seed % 3)
         path.write_bytes(whole[: int(rng.integers(2, len(whole) - 40))] + end)
         with pytest.raises(PhotoError, match=r"photo\.jpg: .*; fetch it again or leave it out"):
-            read_person_image(person(path))
+            read_annotated_image(person(path))
 
 
 def test_a_cut_off_file_says_so(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(noise_jpeg(0)[:-200])
-    for read in (read_image, lambda path: read_person_image(person(path))):
+    for read in (read_image, lambda path: read_annotated_image(person(path))):
         with pytest.raises(PhotoError, match=r"photo\.jpg: the JPEG file is cut off") as caught:
             read(path)
         assert caught.value.reason == CUT_OFF
@@ -146,7 +146,7 @@ def test_misread_picture_data_are_refused(tmp_path: Path) -> None:
     whole[middle : middle + 4] = bytes(byte ^ 0x55 for byte in whole[middle : middle + 4])
     path.write_bytes(whole)
     with pytest.raises(PhotoError, match=r"photo\.jpg: damaged JPEG \(.*\); fetch it again"):
-        read_person_image(person(path))
+        read_annotated_image(person(path))
 
 
 def test_padding_before_the_end_is_no_damage(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_padding_before_the_end_is_no_damage(tmp_path: Path) -> None:
     path.write_bytes(whole)
     wanted = read_image(path)
     path.write_bytes(whole[:-2] + bytes(16) + whole[-2:])
-    np.testing.assert_array_equal(read_person_image(person(path))[..., :3], wanted)
+    np.testing.assert_array_equal(read_annotated_image(person(path))[..., :3], wanted)
 
 
 def bomb_png(side: int) -> bytes:
@@ -195,7 +195,7 @@ def test_bombs_are_refused_before_they_are_decoded(
         read_image(path)
     assert caught.value.reason == TOO_LARGE
     with pytest.raises(PhotoError, match=rf"bomb: the image is {side} x {side} .*\(image 7\)") as o:
-        read_person_image(person(path))
+        read_annotated_image(person(path))
     assert o.value.reason == OTHER_SIZE
     assert time.perf_counter() - began < 0.05
     assert process.memory_info().rss - memory < 50 << 20
@@ -218,7 +218,7 @@ def test_a_file_of_many_bytes_is_not_even_read(tmp_path: Path) -> None:
     with pytest.raises(
         PhotoError, match=r"photo\.jpg: .* 17179869184 bytes are too many for a photo"
     ):
-        read_person_image(person(path))
+        read_annotated_image(person(path))
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])

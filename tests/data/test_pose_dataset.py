@@ -7,7 +7,7 @@ import pytest
 
 from cpn.data.annotations import PersonAnnotations, read_person_annotations
 from cpn.data.augmentation import Augmentation
-from cpn.data.image_files import read_image, read_person_image
+from cpn.data.image_files import read_annotated_image, read_image
 from cpn.data.persons import PersonInstance
 from cpn.data.pose_dataset import PoseDataset, sample_generator
 from cpn.data.transforms import PersonTransform
@@ -51,9 +51,9 @@ def test_the_people_of_a_photo_share_its_decoding(
 
     def read(instance: PersonInstance) -> npt.NDArray[np.uint8]:
         decoded.append(instance.image_id)
-        return read_person_image(instance)
+        return read_annotated_image(instance)
 
-    monkeypatch.setattr("cpn.data.pose_dataset.read_person_image", read)
+    monkeypatch.setattr("cpn.data.pose_dataset.read_annotated_image", read)
     dataset = _dataset(people)
     ids = [dataset[0, index].image_id for index in (0, 0, 1, 2, 3, 0)]
     assert decoded == [image_id for image_id, _ in groupby(ids)]

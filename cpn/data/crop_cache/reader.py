@@ -58,7 +58,7 @@ class CropCache:
             instance: one of the persons that the cache was opened for, told by its `index`.
 
         Returns:
-            (h, w, 4) uint8, see `cpn.data.image_files.read_person_image`, and where it lies.
+            (h, w, 4) uint8, see `cpn.data.image_files.read_annotated_image`, and where it lies.
 
         Raises:
             UserError: the piece cannot be read, or is not what was written.

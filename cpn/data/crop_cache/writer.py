@@ -28,7 +28,7 @@ from cpn.data.crop_cache.index import (
 )
 from cpn.data.crop_cache.regions import STORED_MARGIN, IntArray, Regions, shown_regions
 from cpn.data.crop_cache.storage import file_sha256
-from cpn.data.image_files import read_person_image
+from cpn.data.image_files import read_annotated_image
 from cpn.data.persons import PersonInstances
 from cpn.data.transforms import PersonCrop
 from cpn.errors import UserError
@@ -266,7 +266,7 @@ def _files(task: _ShardTask) -> Iterator[bytes]:
         task.persons, corners.tolist(), task.regions.halvings.tolist(), strict=True
     ):
         if person.image_path != path:
-            photo, path = read_person_image(person), person.image_path
+            photo, path = read_annotated_image(person), person.image_path
         piece = halve_image(np.ascontiguousarray(photo[y0:y1, x0:x1]), halvings)
         yield encode(piece)
 

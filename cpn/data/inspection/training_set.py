@@ -3,7 +3,7 @@
 import numpy as np
 
 from cpn.data.annotations import PersonAnnotations
-from cpn.data.image_files import WAY_OUT, read_person_image
+from cpn.data.image_files import WAY_OUT, read_annotated_image
 from cpn.data.inspection.finding import Finding
 from cpn.data.inspection.keypoint_names import inspect_flip_pairs
 from cpn.data.inspection.layout import inspect_layout
@@ -73,7 +73,7 @@ def _few_photos(people: PersonAnnotations) -> list[Finding]:
     rows = np.unique(np.linspace(0, count - 1, PHOTOS_LOOKED_AT).astype(int))
     for row in rows.tolist():
         try:
-            read_person_image(people.instances[row])
+            read_annotated_image(people.instances[row])
         except UserError as error:
             return [Finding.of_error(error, WAY_OUT)]
     return []

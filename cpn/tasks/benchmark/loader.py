@@ -18,7 +18,7 @@ from cpn.config.schema import BenchmarkConfig
 from cpn.data.annotations import PersonAnnotations
 from cpn.data.crop_cache import CacheSettings, Encoding, open_cache, write_cache
 from cpn.data.epoch_batches import Key
-from cpn.data.image_files import read_person_image
+from cpn.data.image_files import read_annotated_image
 from cpn.data.loaders import PoseLoader, train_loader
 from cpn.data.persons import PersonInstances
 from cpn.data.pose_dataset import PoseDataset, sample_generator
@@ -114,7 +114,7 @@ def _cases(
 
 def _steps(persons: PersonInstances, transform: PersonTransform) -> dict[str, Callable[[], int]]:
     """What a sample costs, part by part."""
-    decoded = {person.image_path: read_person_image(person) for person in persons}
+    decoded = {person.image_path: read_annotated_image(person) for person in persons}
     dataset = PoseDataset(persons, transform)
 
     # Nothing is kept: fresh memory for every photo would cost as much as a quarter of its decoding.
@@ -125,7 +125,7 @@ def _steps(persons: PersonInstances, transform: PersonTransform) -> dict[str, Ca
 
     def decode() -> int:
         for person in persons:
-            read_person_image(person)
+            read_annotated_image(person)
         return len(persons)
 
     def crop() -> int:

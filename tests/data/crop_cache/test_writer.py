@@ -293,6 +293,6 @@ def test_a_photo_is_decoded_once(
         decoded.append(person.image_path.name)
         return read_image(person.image_path)
 
-    monkeypatch.setattr("cpn.data.crop_cache.writer.read_person_image", read)
+    monkeypatch.setattr("cpn.data.crop_cache.writer.read_annotated_image", read)
     _write(tmp_path / "cache", crowd)
     assert decoded == ["001.png", "002.png", "003.png", "004.png"]
