@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cpn.config.network_schema import HeatmapConfig, LossConfig, ModelConfig
+from cpn.config.network_schema import (
+    BackboneConfig,
+    HeatmapConfig,
+    LossConfig,
+    ModelConfig,
+    PyramidConfig,
+)
 from cpn.config.schema import TrainConfig
 from cpn.config.validation import ConfigError, validate_plain
 from cpn.data.photometrics import apply_photometrics
@@ -19,9 +25,10 @@ from cpn.engine.model_file import load_model_file, save_model_file
 from cpn.errors import UserError, first_line
 from cpn.heatmaps.encode import HeatmapEncoder, heatmap_peak
 from cpn.losses import CpnLoss, LossParts
-from cpn.models.backbone import create_backbone
+from cpn.models.backbone import Backbone, create_backbone
 from cpn.models.cpn import CascadedPyramidNetwork, CpnOutput
 from cpn.models.global_net import GlobalNet
+from cpn.models.layers import Norm
 from cpn.models.pyramid import FeaturePyramid, PyramidDesign
 from cpn.models.refine_net import RefineNet
 from cpn.skeleton import Skeleton
@@ -55,29 +62,9 @@ def build_model(
 
 def _build_model(config: TrainConfig, num_keypoints: int, weights: str) -> CascadedPyramidNetwork:
     settings = config.model
-    backbone = create_backbone(
-        config.backbone.name,
-        weights=weights,
-        width=config.backbone.width,
-        frozen_stages=config.backbone.frozen_stages,
-        levels=settings.pyramid.levels,
-    )
-    pyramid = FeaturePyramid(
-        backbone.channels,
-        backbone.strides,
-        levels=settings.pyramid.levels,
-        channels=settings.pyramid.channels,
-        design=PyramidDesign(
-            upsample=settings.pyramid.upsample,
-            align_corners=settings.align_corners,
-            top_down=settings.pyramid.top_down,
-            top_down_conv=settings.pyramid.top_down_conv,
-            smoothing=settings.pyramid.smoothing,
-            lateral_activation=settings.pyramid.lateral_activation,
-            norm=settings.norm,
-        ),
-        extra=settings.pyramid.extra,
-        num_extra=settings.pyramid.num_extra,
+    backbone = build_backbone(config.backbone, settings.pyramid, weights=weights)
+    pyramid = build_pyramid(
+        settings.pyramid, backbone, norm=settings.norm, align_corners=settings.align_corners
     )
     global_net = GlobalNet(
         pyramid.strides,
@@ -93,6 +80,54 @@ def _build_model(config: TrainConfig, num_keypoints: int, weights: str) -> Casca
     model = CascadedPyramidNetwork(backbone, pyramid, global_net, refine_net)
     model.initialise_output_scale(TARGET_DEVIATION * heatmap_peak(config.heatmap.family))
     return model
+
+
+def build_backbone(config: BackboneConfig, pyramid: PyramidConfig, *, weights: str) -> Backbone:
+    """The backbone with the levels that a pyramid takes.
+
+    Args:
+        config: what it is; its `weights` are not read.
+        pyramid: its `levels` are read.
+        weights: "none", "imagenet" or a file.
+
+    Raises:
+        UserError: see `create_backbone`.
+    """
+    return create_backbone(
+        config.name,
+        weights=weights,
+        width=config.width,
+        frozen_stages=config.frozen_stages,
+        levels=pyramid.levels,
+    )
+
+
+def build_pyramid(
+    config: PyramidConfig, backbone: Backbone, *, norm: Norm, align_corners: bool
+) -> FeaturePyramid:
+    """The pyramid on a backbone.
+
+    Raises:
+        ValueError: see `FeaturePyramid`.
+    """
+    return FeaturePyramid(
+        backbone.channels,
+        backbone.strides,
+        levels=config.levels,
+        channels=config.channels,
+        design=PyramidDesign(
+            upsample=config.upsample,
+            align_corners=align_corners,
+            top_down=config.top_down,
+            top_down_conv=config.top_down_conv,
+            smoothing=config.smoothing,
+            lateral_activation=config.lateral_activation,
+            norm=norm,
+        ),
+        extra=config.extra,
+        num_extra=config.num_extra,
+        extra_from=config.extra_from,
+    )
 
 
 def _build_refine_net(
@@ -214,7 +249,7 @@ def load_model_with_metadata(path: Path) -> LoadedModel:
         skeleton = Skeleton.from_dict(metadata["skeleton"])
         metrics = read_metrics(metadata)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        reason = _reason(error)
+        reason = metadata_reason(error)
         raise UserError(
             f"{path}: its config, skeleton or metrics cannot be used ({reason}); was it written by "
             "another version of cpn? Use a model.safetensors that scripts/train.py wrote"
@@ -227,8 +262,8 @@ def load_model_with_metadata(path: Path) -> LoadedModel:
     return LoadedModel(model.eval(), config, skeleton, metrics)
 
 
-def _reason(error: Exception) -> str:
-    """One line, with every key that is wrong."""
+def metadata_reason(error: Exception) -> str:
+    """Why a model file's metadata cannot be used: one line, with every key that is wrong."""
     if isinstance(error, ConfigError):
         return "; ".join(str(problem) for problem in error.problems)
     if isinstance(error, KeyError):

@@ -19,7 +19,7 @@ LADDER = (
     ("cpn.tasks",),
     ("cpn.ablation",),
     ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.report"),
-    ("cpn.estimator",),
+    ("cpn.estimator", "cpn.build_detector"),
     ("cpn.build",),
     ("cpn.data", "cpn.detection", "cpn.postprocess"),
     ("cpn.losses", "cpn.models", "cpn.engine", "cpn.evaluation", "cpn.benchmark"),

@@ -49,6 +49,11 @@ class PyramidConfig(Strict):
     lateral_activation: bool = Field(description="ReLU after the lateral 1x1, as CPN")
     extra: Literal["none", "conv", "max_pool"] = Field(description="how P6/P7 are made")
     num_extra: int = Field(ge=0, le=2)
+    # With a default: model files from before this key stay readable.
+    extra_from: Literal["backbone", "pyramid"] = Field(
+        default="backbone",
+        description="where extra=conv starts: C5 (RetinaNet's paper) or P5 (torchvision's first)",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -20,6 +20,7 @@ from cpn.models.layers import (
 )
 
 Extra = Literal["none", "conv", "max_pool"]
+ExtraFrom = Literal["backbone", "pyramid"]
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,12 @@ class FeaturePyramid(nn.Module):
         channels: channels of every pyramid level.
         design: interpolation, convolutions and norm.
         extra: how coarser levels are added: "conv" puts 3x3 stride 2 convolutions on the coarsest
-            backbone level, a ReLU between them (RetinaNet); "max_pool" keeps every second cell of
-            the coarsest pyramid level (Mask R-CNN).
+            level, a ReLU between them (RetinaNet); "max_pool" keeps every second cell of the
+            coarsest pyramid level (Mask R-CNN).
         num_extra: how many of them.
+        extra_from: whose coarsest level "conv" starts at: the backbone's C5 (Lin et al. 2017, Focal
+            Loss, section 4), or the pyramid's P5, as torchvision's first RetinaNet does. "max_pool"
+            is always from the pyramid.
 
     Attributes:
         levels: ascending, with the extra ones.
@@ -91,17 +95,19 @@ class FeaturePyramid(nn.Module):
         design: PyramidDesign | None = None,
         extra: Extra = "none",
         num_extra: int = 0,
+        extra_from: ExtraFrom = "backbone",
     ) -> None:
         super().__init__()
         self.design = design or PyramidDesign()
         self.order: Order = "coarse_first"
         self.lateral_levels = _checked_levels(levels, in_channels, in_strides)
-        _check_extra(extra, num_extra)
+        _check_extra(extra, num_extra, extra_from)
         if channels < 1:
             raise ValueError(f"pyramid channels must be at least 1, got {channels}")
         top = self.lateral_levels[-1]
         self.channels = channels
         self.extra = extra
+        self.extra_from = extra_from
         self.extra_levels = tuple(range(top + 1, top + 1 + num_extra))
         self.levels = (*self.lateral_levels, *self.extra_levels)
         self.strides = {level: in_strides[level] for level in self.lateral_levels}
@@ -130,7 +136,8 @@ class FeaturePyramid(nn.Module):
         )
         self.extra_convs = nn.ModuleDict()
         if self.extra == "conv":
-            widths = (in_channels[self.lateral_levels[-1]], channels)
+            top = in_channels[self.lateral_levels[-1]]
+            widths = (top if self.extra_from == "backbone" else channels, channels)
             for level, width in zip(self.extra_levels, widths, strict=False):
                 conv = nn.Conv2d(width, channels, 3, stride=2, padding=1)
                 self.extra_convs[level_name(level)] = conv
@@ -181,7 +188,8 @@ class FeaturePyramid(nn.Module):
         )
 
     def _add_extra(self, merged: dict[int, Tensor], coarsest_feature: Tensor) -> None:
-        x = coarsest_feature
+        from_backbone = self.extra_from == "backbone"
+        x = coarsest_feature if from_backbone else merged[self.lateral_levels[-1]]
         for level in self.extra_levels:
             if self.extra == "max_pool":
                 x = functional.max_pool2d(merged[level - 1], kernel_size=1, stride=2)
@@ -216,9 +224,11 @@ def _checked_levels(
     return tuple(given)
 
 
-def _check_extra(extra: str, num_extra: int) -> None:
+def _check_extra(extra: str, num_extra: int, extra_from: str) -> None:
     if extra not in get_args(Extra):
         raise ValueError(f"extra must be 'none', 'conv' or 'max_pool', got {extra!r}")
+    if extra_from not in get_args(ExtraFrom):
+        raise ValueError(f"extra_from must be 'backbone' or 'pyramid', got {extra_from!r}")
     allowed = (0,) if extra == "none" else (1, 2)
     if num_extra not in allowed:
         raise ValueError(
