@@ -64,6 +64,19 @@ class CocoEvaluation:
         statistics = np.asarray(self._evaluation.stats, dtype=np.float64)
         return np.where(statistics < 0, np.nan, statistics)
 
+    def recall(self, threshold: float) -> float:
+        """Share of the people that are found, of any size and with all results that count.
+
+        To be called after `statistics` of pycocotools. NaN without ground truth.
+
+        Args:
+            threshold: a similarity of COCO's ten, 0.50 ... 0.95.
+        """
+        recalls = self._evaluation.eval["recall"]  # threshold, category, area, number of results
+        position = int(np.argmin(np.abs(self._evaluation.params.iouThrs - threshold)))
+        value = float(recalls[position, 0, 0, -1])
+        return float("nan") if value < 0 else value
+
     def matches(self) -> Matches:
         """Which result found which person; for a document with one category."""
         params = self._evaluation.params

@@ -18,7 +18,9 @@ logger = logging.getLogger(__name__)
 BOX_METRICS = (
     *("AP", "AP50", "AP75", "APS", "APM", "APL"),
     *("AR1", "AR10", "AR100", "ARS", "ARM", "ARL"),
+    *("R50", "R75"),
 )
+RECALL_THRESHOLDS = (0.5, 0.75)
 
 
 def evaluate_boxes(
@@ -36,8 +38,9 @@ def evaluate_boxes(
         image_ids: evaluate these images only.
 
     Returns:
-        The numbers named in `BOX_METRICS`; "AP" is what papers call AP(H). NaN when there is no
-        ground truth; 0, with a warning, when there is ground truth but no person detection.
+        The numbers named in `BOX_METRICS`; "AP" is what papers call AP(H), "R50" the recall at
+        100 boxes per photo and an IoU of 0.5. NaN when there is no ground truth; 0, with a warning,
+        when there is ground truth but no person detection.
 
     Raises:
         UserError: a record is mistyped, not finite, or of an unknown image; with its number.
@@ -60,8 +63,9 @@ def evaluate_boxes(
             len(records),
             truth.category_id,
         )
-    statistics = CocoEvaluation(chosen.to_coco(), results, kind="bbox").statistics()
-    return dict(zip(BOX_METRICS, statistics.tolist(), strict=True))
+    evaluation = CocoEvaluation(chosen.to_coco(), results, kind="bbox")
+    numbers = [*evaluation.statistics().tolist(), *map(evaluation.recall, RECALL_THRESHOLDS)]
+    return dict(zip(BOX_METRICS, numbers, strict=True))
 
 
 def _check_sizes(records: Sequence[CocoDetection], source: str) -> None:

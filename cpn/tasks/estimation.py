@@ -2,24 +2,27 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import zip_longest
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-from cpn.data.loaders import PoseLoader
 from cpn.data.sample import PoseBatch
+from cpn.data.worker_loader import WorkerLoader
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.inference import evaluation_mode
 from cpn.estimator import PoseEstimator
 from cpn.evaluation import PosePredictions
 from cpn.interruption import EvaluationStopped
 
+T = TypeVar("T")
+
 
 def stoppable_batches(
-    batches: Collection[PoseBatch] | PoseLoader,
+    batches: Collection[T] | WorkerLoader[T],
     context: DistributedContext,
     stop_requested: Callable[[], bool],
-) -> Iterator[PoseBatch]:
+) -> Iterator[T]:
     """The batches, until any rank is asked to stop; ranks with fewer vote along to the end.
 
     Raises:

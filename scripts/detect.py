@@ -1,0 +1,16 @@
+"""Find the people in a data set's photos. Run with --help for the options."""
+
+from cpn.config.detection_schema import DetectConfig
+from cpn.config.load import script
+
+
+@script("detect", DetectConfig, tabulated=True)
+def main(config: DetectConfig) -> dict[str, float]:
+    """Find the people in a data set's photos."""
+    from cpn.tasks.detect import detect  # noqa: PLC0415 - --help must not wait for torch
+
+    return detect(config)
+
+
+if __name__ == "__main__":
+    main()
