@@ -71,7 +71,7 @@ class TrainedDetector:
         cls,
         path: str | Path,
         *,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         precision: str = "fp32",
         look: Look | None = None,
         score_threshold: float | None = None,
@@ -82,7 +82,7 @@ class TrainedDetector:
 
         Args:
             path: the file.
-            device: auto, cpu or cuda.
+            device: auto, cpu or cuda, or the device of this rank.
             precision: auto, fp32, bf16 or fp16.
             look: at which size photos are looked at, and the network's own suppression; what is
                 None in it is as in the file.
@@ -105,7 +105,7 @@ class TrainedDetector:
             score_threshold=score_threshold,
             max_people=most if soft is None else CANDIDATES_PER_BOX * most,
         )
-        target = select_device(device)
+        target = select_device(device) if isinstance(device, str) else device
         model = loaded.model.to(target)
         return cls(model, target, Precision(precision, target), most, soft)
 

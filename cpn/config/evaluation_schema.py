@@ -5,7 +5,13 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from cpn.config.network_schema import Count, Positive, PositiveInt, Probability, Strict
-from cpn.config.schema import BlurKernel, EvaluationConfig, PersonBoxes, ScoreMode
+from cpn.config.schema import (
+    BlurKernel,
+    DetectionsConfig,
+    EvaluationConfig,
+    ScoreMode,
+    require_file_with_boxes,
+)
 
 
 class FinalEvaluationConfig(EvaluationConfig):
@@ -48,7 +54,7 @@ class CompareConfig(Strict):
     out: str | None = Field(description="JSON of all numbers and people; null: none")
 
 
-class EvaluateConfig(PersonBoxes):
+class EvaluateConfig(Strict):
     """`scripts/evaluate.py`: a checkpoint on a data set, or an existing results file.
 
     The data and each key of `decode` and `postprocess` are the checkpoint's own where null.
@@ -66,6 +72,12 @@ class EvaluateConfig(PersonBoxes):
     out: str | None = Field(description="metrics JSON; null: beside the checkpoint or the results")
     group_by: str | None = Field(description="image field of the COCO JSON to slice the numbers by")
     sigmas: list[Positive] | None = Field(description="OKS sigmas when scoring a results file")
+    boxes: Literal["ground_truth", "detections", "detector"]
+    detections: DetectionsConfig
+    detector: str | None = Field(
+        description="model.safetensors of a person detector, for boxes=detector; what it finds is "
+        "written beside `out`"
+    )
     evaluation: FinalEvaluationConfig
     decode: DecodeOverrides
     postprocess: PostprocessOverrides
@@ -89,6 +101,16 @@ class EvaluateConfig(PersonBoxes):
         return self
 
     @model_validator(mode="after")
+    def _files_go_with_boxes(self) -> Self:
+        require_file_with_boxes(self.boxes, self.detections)
+        if (self.boxes == "detector") != (self.detector is not None):
+            raise ValueError(
+                f"boxes={self.boxes} and detector={self.detector} contradict each other: "
+                "boxes=detector needs detector=<model.safetensors>, other boxes take none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _keys_go_with_the_source(self) -> Self:
         if self.results is not None and (ignored := self._given_for_a_checkpoint()):
             raise ValueError(
@@ -97,9 +119,9 @@ class EvaluateConfig(PersonBoxes):
             )
         if self.checkpoint is not None and self.sigmas is not None:
             raise ValueError("sigmas goes with results=... only: a checkpoint has its own")
-        if self.boxes == "detections" and self.limit is not None:
+        if self.boxes != "ground_truth" and self.limit is not None:
             raise ValueError(
-                f"limit={self.limit} with boxes=detections would score that many boxes against "
+                f"limit={self.limit} with boxes={self.boxes} would score that many boxes against "
                 "everybody; leave out limit or use boxes=ground_truth"
             )
         return self
@@ -115,4 +137,4 @@ class EvaluateConfig(PersonBoxes):
         values |= {"limit": self.limit, "group_by": self.group_by}
         values |= {"rescaling": self.rescaling}
         given = [name for name, value in values.items() if value is not None]
-        return given + (["boxes", "detections"] if self.boxes == "detections" else [])
+        return given + ([] if self.boxes == "ground_truth" else ["boxes", str(self.boxes)])

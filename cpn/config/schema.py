@@ -96,12 +96,21 @@ class PersonBoxes(Strict):
 
     @model_validator(mode="after")
     def _file_goes_with_boxes(self) -> Self:
-        if (self.boxes == "detections") != (self.detections.file is not None):
-            raise ValueError(
-                f"boxes={self.boxes} and detections.file={self.detections.file} contradict each "
-                "other: boxes=detections needs a file, boxes=ground_truth takes none"
-            )
+        require_file_with_boxes(self.boxes, self.detections)
         return self
+
+
+def require_file_with_boxes(boxes: str, detections: DetectionsConfig) -> None:
+    """Makes sure that a detections file is given if and only if its boxes are wanted.
+
+    Raises:
+        ValueError: with both keys.
+    """
+    if (boxes == "detections") != (detections.file is not None):
+        raise ValueError(
+            f"boxes={boxes} and detections.file={detections.file} contradict each other: "
+            "boxes=detections needs a file, other boxes take none"
+        )
 
 
 def _odd_or_zero(blur_kernel: int) -> int:

@@ -127,7 +127,7 @@ def answers_in_float32(head: nn.Module) -> nn.Module:
 
 def _to_float32(_module: nn.Module, _inputs: object, output: Any) -> Any:  # noqa: ANN401 - any tree
     if isinstance(output, Tensor):
-        return output.float()
+        return output.float().contiguous()  # torchvision's keypoint loss takes a view
     if isinstance(output, Mapping):
-        return {name: value.float() for name, value in output.items()}
+        return {name: value.float().contiguous() for name, value in output.items()}
     return type(output)(_to_float32(_module, _inputs, value) for value in output)

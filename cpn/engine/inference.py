@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, Self, TypeVar
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Batch(Protocol):
-    """What the engine asks of a batch; `instance_ids` are named in errors where there are some."""
+    """What the engine asks of a batch; see `sample_ids` for what it may have beside."""
 
     @property
     def num_samples(self) -> int:
@@ -22,6 +22,22 @@ class Batch(Protocol):
 
 
 BatchT = TypeVar("BatchT", bound=Batch)
+
+
+class SampleIds(NamedTuple):
+    """What to look for in the data: "instance ids" or "image ids", and which ones (N,)."""
+
+    name: str
+    ids: Tensor
+
+
+def sample_ids(batch: Batch) -> SampleIds | None:
+    """A batch's `instance_ids`, else its `image_ids`, to be named in errors."""
+    for attribute in ("instance_ids", "image_ids"):
+        ids = getattr(batch, attribute, None)
+        if isinstance(ids, Tensor):
+            return SampleIds(attribute.replace("_", " "), ids)
+    return None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.ema import ModelEma
 from cpn.engine.failpoints import at_step, failpoint, poisoned
-from cpn.engine.inference import BatchT, evaluation_mode
+from cpn.engine.inference import BatchT, SampleIds, evaluation_mode, sample_ids
 from cpn.engine.late import LateReader, Numbers
 from cpn.engine.meter import Meter
 from cpn.engine.optim import LearningRateScheduler
@@ -197,7 +197,7 @@ class Trainer(Generic[BatchT]):
         wishes = torch.tensor([self.task.stop_requested(), self._is_time_to_save()])
         own = torch.cat([~finite.reshape(1), wishes.to(finite.device, non_blocking=True)])
         step = self.progress.step + 1
-        ids = [b.instance_ids for b in micro_batches if hasattr(b, "instance_ids")]
+        ids = [named for batch in micro_batches if (named := sample_ids(batch))]
 
         def heed(wanted: Numbers) -> None:
             diverged, stop, save = wanted.tolist()
@@ -215,13 +215,14 @@ class Trainer(Generic[BatchT]):
         return time.monotonic() - self._saved_at >= 60 * minutes
 
     def _divergence(
-        self, epoch: int, step: int, values: Mapping[str, Tensor], ids: Sequence[Tensor]
+        self, epoch: int, step: int, values: Mapping[str, Tensor], ids: Sequence[SampleIds]
     ) -> NonFiniteError:
         figures = ", ".join(f"{name}={float(value):.4g}" for name, value in values.items())
-        numbers = [int(number) for tensor in ids for number in tensor]
+        numbers = [int(number) for named in ids for number in named.ids]
+        whose = f", {ids[0].name} {numbers[:64]}" if numbers else ""
         return NonFiniteError(
             f"training diverged at epoch {epoch + 1}, step {step}: on rank "
-            f"{self.context.rank} {figures}{f', instance ids {numbers[:64]}' if numbers else ''}; "
+            f"{self.context.rank} {figures}{whose}; "
             "lower optimizer.lr, set engine.clip_norm or use engine.precision=fp32"
         )
 

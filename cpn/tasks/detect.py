@@ -29,7 +29,7 @@ def detect(config: DetectConfig) -> dict[str, float]:
     with distributed_context(config.device, timeout_seconds=TIMEOUT_SECONDS) as context:
         detector = TrainedDetector.from_checkpoint(
             config.checkpoint,
-            device=str(context.device),
+            device=context.device,
             precision=config.precision,
             look=_look(config),
             score_threshold=config.inference.score_threshold,

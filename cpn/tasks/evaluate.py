@@ -23,6 +23,7 @@ from cpn.evaluation.calibration import Rescaling
 from cpn.evaluation.diagnosis import diagnose
 from cpn.models.folding import folded
 from cpn.tasks.datasets import evaluation_batches
+from cpn.tasks.detected_boxes import with_detected_boxes
 from cpn.tasks.evaluation_output import format_metrics, write_evaluation
 from cpn.tasks.evaluation_report import Background
 from cpn.tasks.pose_evaluation import (
@@ -60,6 +61,8 @@ def _evaluate_checkpoint(config: EvaluateConfig, context: DistributedContext) ->
     assert config.checkpoint is not None, "the schema asks for one source"
     loaded = load_model_with_metadata(Path(config.checkpoint))
     asked = _as_asked(loaded.config, config)
+    if config.detector is not None:
+        asked = with_detected_boxes(asked, config, context, out=_out(config))
     people = evaluation_set(
         asked,
         context,
@@ -106,7 +109,9 @@ def _as_asked(trained: TrainConfig, config: EvaluateConfig) -> TrainConfig:
     decode = _overridden(trained.decode, config.decode.model_dump(exclude_none=True))
     postprocess = _overridden(trained.postprocess, config.postprocess.model_dump(exclude_none=True))
     changes = {"data": data, "decode": decode, "postprocess": postprocess}
-    boxes = {"boxes": config.boxes, "detections": config.detections}
+    boxes = {"boxes": "ground_truth", "detections": config.detections}
+    if config.boxes == "detections":
+        boxes["boxes"] = "detections"
     changes["evaluation"] = config.evaluation
     return trained.model_copy(update=changes | boxes)
 
@@ -114,11 +119,11 @@ def _as_asked(trained: TrainConfig, config: EvaluateConfig) -> TrainConfig:
 def _split_as_asked(trained: SplitConfig, config: EvaluateConfig) -> SplitConfig:
     """The checkpoint's val split, or another file, of which the val limit says nothing."""
     kept_limit = trained.limit if config.annotations is None else None
-    if config.boxes == "detections" and kept_limit is not None:
+    if config.boxes != "ground_truth" and kept_limit is not None:
         raise UserError(
-            f"boxes=detections cannot go with the checkpoint's data.val.limit={kept_limit}: that "
-            "many boxes would be scored against everybody; give annotations=<COCO keypoint json> "
-            f"to use all of a file, e.g. annotations={trained.annotations}"
+            f"boxes={config.boxes} cannot go with the checkpoint's data.val.limit={kept_limit}: "
+            "that many boxes would be scored against everybody; give annotations=<COCO keypoint "
+            f"json> to use all of a file, e.g. annotations={trained.annotations}"
         )
     return SplitConfig(
         annotations=config.annotations or trained.annotations,

@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from cpn.config.composed import validate
+from cpn.config.detection_schema import TrainDetectorConfig
 from cpn.config.schema import TrainConfig
 from tests.tasks.ablation.studies import Started, starter
 
@@ -38,6 +39,33 @@ def tiny_config(tiny_overrides: list[str]) -> MakeConfig:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             composed = compose("train", overrides=[*tiny_overrides, *overrides])
         return validate(composed, TrainConfig)
+
+    return make
+
+
+@pytest.fixture
+def tiny_detector(tiny_coco: Any, tmp_path: Path) -> Callable[..., TrainDetectorConfig]:
+    """`tiny_detector("engine.epochs=3")`: a RetinaNet so narrow that an epoch takes a second."""
+    overrides = [
+        *(f"data.{split}.annotations={tiny_coco.annotations}" for split in ("train", "val")),
+        *(f"data.{split}.images={tiny_coco.images}" for split in ("train", "val")),
+        *("recipe=retinanet_demo", "backbone.width=0.125", "detector.pyramid.channels=8"),
+        *("photo.height=64", "photo.width=64", "detector.min_size=48", "detector.max_size=64"),
+        "detector.score_threshold=0.0",
+        *("engine.epochs=2", "engine.batch_size=2", "engine.log_every=1", "engine.device=cpu"),
+        *("schedule.warmup_epochs=0", f"run.root={tmp_path / 'runs'}", "run.name=detector"),
+    ]
+
+    def make(*more: str) -> TrainDetectorConfig:
+        if not any(override.startswith("detector=") for override in more):
+            more = (
+                "detector.retinanet.candidates_per_level=20",
+                "detector.retinanet.norm=none",
+                *more,
+            )
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            composed = compose("train_detector", overrides=[*overrides, *more])
+        return validate(composed, TrainDetectorConfig)
 
     return make
 

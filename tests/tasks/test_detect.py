@@ -1,0 +1,117 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cpn.config.detection_schema import DetectConfig, TrainDetectorConfig
+from cpn.detection.detections import Detections
+from cpn.errors import UserError
+from cpn.evaluation import BOX_METRICS
+from cpn.person_detector import SoftSuppression, TrainedDetector
+from cpn.tasks.detect import detect
+from cpn.tasks.detection_evaluation import to_records
+from cpn.tasks.train_detector import train_detector
+from tests.conftest import TinyCoco
+
+Make = Callable[..., TrainDetectorConfig]
+
+
+@pytest.fixture
+def checkpoint(tiny_detector: Make, tmp_path: Path) -> Path:
+    train_detector(tiny_detector("engine.epochs=1"))
+    return tmp_path / "runs" / "detector" / "model.safetensors"
+
+
+def _config(checkpoint: Path, data: TinyCoco, out: Path, **changes: Any) -> DetectConfig:
+    values: dict[str, Any] = {
+        "checkpoint": str(checkpoint),
+        "annotations": str(data.annotations),
+        "images": str(data.images),
+        "limit": None,
+        "out": str(out),
+        "inference": dict.fromkeys(("min_size", "max_size", "score_threshold", "max_people")),
+        "nms": {"method": "hard", "threshold": None, "sigma": 0.5, "floor": 0.001},
+        "max_megapixels": 50,
+        "batch_size": 3,
+        "workers": 0,
+        "device": "cpu",
+        "precision": "fp32",
+    }
+    return DetectConfig(**{**values, **changes})
+
+
+def test_every_photo_is_searched_and_scored(
+    checkpoint: Path, tiny_coco: TinyCoco, tmp_path: Path
+) -> None:
+    out = tmp_path / "found.json"
+    metrics = detect(_config(checkpoint, tiny_coco, out))
+    assert tuple(metrics) == BOX_METRICS
+    records = json.loads(out.read_text())
+    assert {record["image_id"] for record in records} == {1, 2, 3, 4}
+    assert all(record["category_id"] == 1 for record in records)
+    for record in records:
+        x, y, width, height = record["bbox"]
+        assert min(x, y) >= 0
+        assert x + width <= 64.001
+        assert y + height <= 48.001
+
+
+def test_what_is_found_does_not_depend_on_the_batch(
+    checkpoint: Path, tiny_coco: TinyCoco, tmp_path: Path
+) -> None:
+    outs = [tmp_path / f"{size}.json" for size in (1, 4)]
+    for out, size in zip(outs, (1, 4), strict=True):
+        detect(_config(checkpoint, tiny_coco, out, batch_size=size))
+    alone, together = (json.loads(out.read_text()) for out in outs)
+    assert len(alone) == len(together)
+    for one, other in zip(alone, together, strict=True):
+        assert one["bbox"] == pytest.approx(other["bbox"], abs=1e-3)
+
+
+def test_a_limit_counts_photos_and_scores_these(
+    checkpoint: Path, tiny_coco: TinyCoco, tmp_path: Path
+) -> None:
+    out = tmp_path / "found.json"
+    inference = {"min_size": 32, "max_size": 40, "score_threshold": 0.0, "max_people": 3}
+    detect(_config(checkpoint, tiny_coco, out, limit=2, inference=inference))
+    records = json.loads(out.read_text())
+    assert {record["image_id"] for record in records} == {1, 2}
+    assert len(records) == 6
+
+
+def test_soft_suppression_keeps_what_hard_suppression_drops(
+    checkpoint: Path, tiny_coco: TinyCoco, tmp_path: Path
+) -> None:
+    soft = {"method": "soft", "threshold": None, "sigma": 0.5, "floor": 0.0}
+    outs = {name: tmp_path / f"{name}.json" for name in ("hard", "soft")}
+    detect(_config(checkpoint, tiny_coco, outs["hard"]))
+    detect(_config(checkpoint, tiny_coco, outs["soft"], nms=soft))
+    found = {name: json.loads(out.read_text()) for name, out in outs.items()}
+    assert len(found["soft"]) > len(found["hard"])
+    first = [record["score"] for record in found["soft"] if record["image_id"] == 1]
+    assert first == sorted(first, reverse=True)
+
+
+def test_soft_suppression_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    twice = Detections(np.array([[0.0, 0, 10, 10], [0, 0, 10, 5]]), np.array([0.9, 0.8]))
+    monkeypatch.setattr("cpn.person_detector.find_people", lambda *_, **__: [twice])
+    detector = TrainedDetector(None, None, None, 5, SoftSuppression(sigma=0.5))  # type: ignore[arg-type]
+    (found,) = detector([np.zeros((1, 1, 3), np.uint8)])
+    # the IoU is 0.5: 0.8 * exp(-0.25 / 0.5)
+    assert found.scores.tolist() == pytest.approx([0.9, 0.8 * np.exp(-0.5)])
+
+
+def test_boxes_that_are_not_finite_are_refused() -> None:
+    diverged = Detections(np.array([[0, 0, np.nan, 1]]), np.array([0.5]))
+    with pytest.raises(UserError, match=r"image 7: .* not finite"):
+        to_records(7, diverged, 1)
+
+
+def test_an_image_of_another_kind_is_refused(checkpoint: Path) -> None:
+    detector = TrainedDetector.from_checkpoint(checkpoint, device="cpu")
+    with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8"):
+        detector([np.zeros((4, 4, 3), np.float32)])
+    assert detector([]) == []

@@ -1,0 +1,98 @@
+"""Whole trainings of a tiny detector: the promises of the loop hold for it too."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cpn.build import load_model_with_metadata
+from cpn.build_detector import load_detector
+from cpn.config.detection_schema import TrainDetectorConfig
+from cpn.config.validation import ConfigError
+from cpn.engine.trainer import NonFiniteError
+from cpn.errors import UserError
+from cpn.evaluation import BOX_METRICS
+from cpn.tasks.train_detector import train_detector
+from tests.conftest import TinyCoco
+
+Make = Callable[..., TrainDetectorConfig]
+SQUARE = [[4.0, 4.0, 30.0, 4.0, 30.0, 44.0, 4.0, 44.0]]
+SMALL_ROI_HEADS = (
+    *("detector=mask_rcnn_small", "detector.pyramid.channels=8", "detector.mask_rcnn.box_width=8"),
+    "detector.mask_rcnn.mask={roi_size: 14, convs: 1, width: 8}",
+)
+
+
+def test_a_run_leaves_a_detector_and_its_numbers(tiny_detector: Make, tmp_path: Path) -> None:
+    metrics = train_detector(tiny_detector())
+    assert tuple(metrics) == BOX_METRICS
+    folder = tmp_path / "runs" / "detector"
+    assert json.loads((folder / "status.json").read_text())["state"] == "done"
+    loaded = load_detector(folder / "model.safetensors")
+    assert loaded.config.detector == tiny_detector().detector
+    assert loaded.metrics == pytest.approx(metrics, nan_ok=True)
+    line = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+    assert {"loss", "classification", "bbox_regression"} <= set(line)
+
+
+def test_masks_and_keypoints_are_learned(
+    tiny_detector: Make, tiny_coco: TinyCoco, tmp_path: Path
+) -> None:
+    document = tiny_coco.read()
+    for person in document["annotations"]:
+        person["segmentation"] = SQUARE
+    tiny_coco.write(document)
+    config = tiny_detector(
+        *SMALL_ROI_HEADS,
+        "detector.mask_rcnn.keypoint={roi_size: 14, convs: 1, width: 8, number: 17}",
+        "engine.epochs=1",
+    )
+    train_detector(config)
+    line = json.loads((tmp_path / "runs/detector/metrics.jsonl").read_text().splitlines()[0])
+    assert {"mask", "keypoint", "objectness", "box_reg"} <= set(line)
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(
+    tiny_detector: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_detector(tiny_detector("run.name=whole", "engine.save_every_steps=1"))
+    with monkeypatch.context() as patch:
+        patch.setenv("CPN_FAULT", "loss@4:0:nan")
+        with pytest.raises(NonFiniteError, match=r"step 4: .*image ids \[\d, \d\]"):
+            train_detector(tiny_detector("run.name=parts", "engine.save_every_steps=1"))
+    train_detector(
+        tiny_detector("run.name=parts", "engine.save_every_steps=1", "run.if_exists=resume")
+    )
+    whole, parts = (
+        load_file(tmp_path / "runs" / name / "model.safetensors") for name in ("whole", "parts")
+    )
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("data.cache=crops", r"data\.cache=crops .* whole photos"),
+        ("data.on_error=skip", r"data\.on_error=skip is for poses"),
+        ("engine.compile=true", r"engine\.compile=true"),
+        ("detector.num_classes=91", r"detector\.num_classes=91"),
+        ("photo.scale_range=[2,1]", r"scale_range must be \[low, high\]"),
+        ("engine.accumulate=3", r"engine\.batch_size=2 is not a multiple"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(tiny_detector: Make, override: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        tiny_detector(override)
+
+
+def test_a_detector_is_no_pose_network_and_the_other_way_round(
+    tiny_detector: Make, tmp_path: Path
+) -> None:
+    train_detector(tiny_detector("engine.epochs=1"))
+    with pytest.raises(UserError, match="detector") as caught:
+        load_model_with_metadata(tmp_path / "runs" / "detector" / "model.safetensors")
+    assert "\n" not in str(caught.value)
