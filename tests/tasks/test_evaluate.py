@@ -2,10 +2,12 @@
 
 import codecs
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -17,9 +19,11 @@ from cpn.config.evaluation_schema import (
     PostprocessOverrides,
 )
 from cpn.config.schema import DetectionsConfig, TrainConfig
+from cpn.detection.detections import Detections
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
 from cpn.evaluation import COCO_METRICS
+from cpn.person_detector import TrainedDetector
 from cpn.tasks.evaluate import evaluate
 from cpn.tasks.evaluation_output import format_metrics
 from cpn.tasks.pose_evaluation import PoseScorer, RankEvaluation
@@ -34,7 +38,7 @@ def evaluate_config(**changes: Any) -> EvaluateConfig:
     """The defaults of configs/evaluate.yaml."""
     values: dict[str, Any] = {
         **dict.fromkeys(("checkpoint", "results", "annotations", "images", "limit")),
-        **dict.fromkeys(("out", "group_by", "sigmas", "rescaling")),
+        **dict.fromkeys(("out", "group_by", "sigmas", "rescaling", "detector")),
         "evaluation": FinalEvaluationConfig(
             engine="hotcoco", resamples=20, confidence=0.95, report=False
         ),
@@ -98,6 +102,43 @@ def test_detections_report_the_detector(
     written = json.loads((checkpoint.parent / "metrics.json").read_text())
     assert written["AP(H)"] == pytest.approx(1.0)
     assert written["boxes"] == str(boxes)
+
+
+class _KnowsTheBoxes:
+    """A detector that finds the person on the left of every photo, and nobody else."""
+
+    def __call__(self, images_rgb: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
+        left = Detections(np.array([[4.0, 4, 30, 44]]), np.array([0.8]))
+        return [left for _ in images_rgb]
+
+
+def test_a_detector_of_ours_gives_the_boxes(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainedDetector, "from_checkpoint", lambda *_, **__: _KnowsTheBoxes())
+    asked = evaluate_config(checkpoint=str(checkpoint), boxes="detector", detector="d.safetensors")
+    evaluate(asked)
+    written = json.loads((checkpoint.parent / "metrics.json").read_text())
+    file = checkpoint.parent / "metrics_detections.json"
+    assert written["boxes"] == str(file)
+    # Ids 2, 4 and 6 are on the left; in image 1 the box is on nobody.
+    assert [record["image_id"] for record in json.loads(file.read_text())] == [1, 2, 3, 4]
+    assert written["AR(H)"] == pytest.approx(3 / 6)
+    results = json.loads((checkpoint.parent / "metrics_results.json").read_text())
+    assert len(results) == 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"boxes": "detector"},
+        {"detector": "d.safetensors"},
+        {"boxes": "detector", "detector": "d.safetensors", "limit": 3},
+    ],
+)
+def test_a_detector_goes_with_its_boxes_and_with_everybody(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"boxes=detector|detector=d\.safetensors"):
+        evaluate_config(checkpoint="c.safetensors", **changes)
 
 
 def test_the_detector_is_scored_by_the_boxes_that_are_used(
