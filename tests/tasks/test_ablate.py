@@ -125,6 +125,7 @@ def test_a_budget_is_told_in_the_table(started: Started, tmp_path: Path) -> None
     }
 
 
+@pytest.mark.long
 def test_halving_cuts_the_worse_half(started: Started, tmp_path: Path) -> None:
     budget = {"steps": None, "minutes": None, "halving": True}
     variants = {f"v{n}": [f"engine.epochs={n}"] for n in (1, 2, 3, 4)}

@@ -176,6 +176,7 @@ def test_a_killed_evaluation_goes_on(config: Callable[..., EvaluateConfig], tmp_
     assert not (tmp_path / "whole_parts").exists()
 
 
+@pytest.mark.long
 def test_two_ranks_go_on_and_so_does_one_alone(
     config: Callable[..., EvaluateConfig], tmp_path: Path
 ) -> None:

@@ -54,10 +54,8 @@ def _wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_asked_to_stop_a_run_goes_on_as_if_nothing_had_been(
-    folder: Path, expected: str, number: signal.Signals
-) -> None:
+def _ask_to_stop(folder: Path, number: signal.Signals) -> None:
+    """Starts a run, asks it to stop when two steps are told, and sees that it does."""
     name = number.name
     process = _start(folder, name)
     log = folder / "runs" / name / "metrics.jsonl"
@@ -67,13 +65,22 @@ def test_asked_to_stop_a_run_goes_on_as_if_nothing_had_been(
     status = _status(folder, name)
     assert status["state"] == "preempted"
     assert re.search(rf"after step {status['step']}; its state is .*\.ckpt$", status["message"])
-    if number == signal.SIGTERM:
-        return  # the other signal goes the same way
+
+
+def test_asked_to_stop_a_run_keeps_its_state(folder: Path) -> None:
+    _ask_to_stop(folder, signal.SIGTERM)
+
+
+@pytest.mark.long
+def test_asked_to_stop_a_run_goes_on_as_if_nothing_had_been(folder: Path, expected: str) -> None:
+    name = signal.SIGUSR1.name
+    _ask_to_stop(folder, signal.SIGUSR1)
     assert _start(folder, name).wait(TIMEOUT_SECONDS) == 0
     assert _status(folder, name)["state"] == "done"
     assert digest(folder / "runs" / name) == expected
 
 
+@pytest.mark.long
 def test_one_rank_that_is_asked_stops_all_at_the_same_step(folder: Path, expected: str) -> None:
     process = _start(folder, "one_rank", fault="before_step@14:1:term")
     assert process.wait(TIMEOUT_SECONDS) == 1
@@ -83,6 +90,7 @@ def test_one_rank_that_is_asked_stops_all_at_the_same_step(folder: Path, expecte
     assert digest(folder / "runs" / "one_rank") == expected
 
 
+@pytest.mark.long
 def test_a_killed_rank_is_restarted_and_nothing_is_lost(folder: Path, expected: str) -> None:
     process = _start(folder, "elastic", "--max-restarts=3", fault="before_step@18:1")
     assert process.wait(TIMEOUT_SECONDS) == 0

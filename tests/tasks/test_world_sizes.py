@@ -68,6 +68,7 @@ def moved(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_other_numbers_of_ranks_see_the_same_people_in_the_same_order(moved: Path) -> None:
     people = _people(moved, "moved")
     assert people == _people(moved, "alone")
@@ -75,6 +76,7 @@ def test_other_numbers_of_ranks_see_the_same_people_in_the_same_order(moved: Pat
     assert {len(ids) for ids in people.values()} == {4}
 
 
+@pytest.mark.long
 def test_other_numbers_of_ranks_have_the_same_losses(moved: Path) -> None:
     """Without dropout and with frozen BatchNorm a sum's order is all that differs."""
     alone, found = dict(_losses(moved, "alone")), dict(_losses(moved, "moved"))
@@ -82,6 +84,7 @@ def test_other_numbers_of_ranks_have_the_same_losses(moved: Path) -> None:
     assert found == pytest.approx(alone, rel=1e-5)
 
 
+@pytest.mark.long
 def test_other_numbers_of_ranks_are_told(moved: Path) -> None:
     for number, told in [(1, "resumed on 1 ranks what ran on 2"), (2, "on 4 ranks what ran on 1")]:
         assert told in (moved / f"moved_{number}" / "rank_0.log").read_text()
