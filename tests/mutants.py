@@ -65,7 +65,7 @@ def first_red_test(mutant: Mutant) -> str | None:
             (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / part)
         target = folder / mutant.file
         target.write_text(changed(mutant, target.read_text()))
-        options = ["-x", "-q", "-p", "no:cacheprovider", "--timeout=60", "-rfE"]
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--timeout=60", "-rfE", "-m", ""]
         process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *options, *mutant.tests.split()],
             cwd=folder,
