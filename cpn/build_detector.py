@@ -49,8 +49,8 @@ def build_detector(
             detector.pyramid, body, norm=detector.norm, align_corners=detector.align_corners
         )
         return Detector(body, pyramid, _heads(detector))
-    except UserError as error:
-        raise UserError(f"backbone, detector.pyramid: {error}") from error
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"backbone, detector: {error}") from error
 

@@ -84,6 +84,8 @@ class Detector(nn.Module):
         make_heads: a torchvision detection network on given features.
     """
 
+    heads: Any  # RetinaNet or FasterRCNN: torchvision has no types
+
     def __init__(
         self,
         backbone: Backbone,

@@ -45,7 +45,8 @@ def create_timm_body(name: str, *, weights: str, levels: Sequence[int]) -> Featu
     declared = _declared_levels(extractor.feature_info.get_dicts())
     if missing := [level for level in levels if level not in declared]:
         raise UserError(
-            f"timm:{name} gives levels {sorted(declared)} (stride 2^level), not {missing}"
+            f"timm:{name} gives levels {sorted(declared)} (stride 2^level), not {missing}: "
+            "choose pyramid.levels among those"
         )
     body = timm.create_model(
         name,

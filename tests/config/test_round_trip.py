@@ -73,3 +73,11 @@ def test_a_config_from_before_the_top_down_switch_has_that_path(ordinary: dict[s
     del plain["model"]["pyramid"]["top_down"]
     assert validate_plain(plain, TrainConfig) == validate_plain(ordinary, TrainConfig)
     assert validate_plain(plain, TrainConfig).model.pyramid.top_down
+
+
+def test_a_config_from_before_the_extra_levels_choice_takes_them_from_the_backbone(
+    ordinary: dict[str, Any],
+) -> None:
+    plain = json.loads(json.dumps(ordinary))
+    del plain["model"]["pyramid"]["extra_from"]
+    assert validate_plain(plain, TrainConfig).model.pyramid.extra_from == "backbone"

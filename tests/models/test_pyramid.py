@@ -113,6 +113,34 @@ def test_conv_levels_start_at_the_backbone_with_a_relu_between() -> None:
     assert out[7].tolist() == [[[[0.5]]]]
 
 
+def test_conv_levels_may_start_at_the_pyramid_after_its_smoothing() -> None:
+    design = PyramidDesign(
+        upsample="nearest",
+        top_down_conv=False,
+        smoothing=True,
+        lateral_activation=False,
+        norm="none",
+    )
+    pyramid = _one_channel((4, 5), design=design, extra="conv", num_extra=2, extra_from="pyramid")
+    nn.init.constant_(pyramid.get_parameter("laterals.p5.conv.weight"), 100.0)
+    out = pyramid({4: torch.zeros(1, 1, 2, 2), 5: torch.full((1, 1, 1, 1), -1.0)})
+    nn.init.constant_(pyramid.get_parameter("smoothing.p5.conv.weight"), -2.0)
+    turned = pyramid({4: torch.zeros(1, 1, 2, 2), 5: torch.full((1, 1, 1, 1), -1.0)})
+    assert [out[level].item() for level in (5, 6, 7)] == [-100, -100, 0]
+    assert [turned[level].item() for level in (5, 6, 7)] == [200, 200, 200]
+
+
+@pytest.mark.parametrize(("extra_from", "width"), [("backbone", 10), ("pyramid", 8)])
+def test_the_first_extra_convolution_is_as_wide_as_what_it_starts_at(
+    extra_from: Any, width: int
+) -> None:
+    pyramid = FeaturePyramid(
+        CHANNELS, STRIDES, channels=8, extra="conv", num_extra=2, extra_from=extra_from
+    )
+    assert pyramid.get_parameter("extra_convs.p6.weight").shape == (8, width, 3, 3)
+    assert pyramid.get_parameter("extra_convs.p7.weight").shape == (8, 8, 3, 3)
+
+
 @settings(derandomize=True, max_examples=40, deadline=None)
 @given(
     levels=st.sets(st.integers(2, 5), min_size=1).map(sorted),
@@ -129,14 +157,19 @@ def test_conv_levels_start_at_the_backbone_with_a_relu_between() -> None:
     extra=st.sampled_from(
         [("none", 0), ("conv", 1), ("conv", 2), ("max_pool", 1), ("max_pool", 2)]
     ),
+    extra_from=st.sampled_from(["backbone", "pyramid"]),
     input_hw=st.sampled_from([(64, 96), (100, 70)]),
 )
 def test_any_subset_and_design_gives_the_declared_shapes(
-    levels: list[int], design: PyramidDesign, extra: tuple[Any, int], input_hw: tuple[int, int]
+    levels: list[int],
+    design: PyramidDesign,
+    extra: tuple[Any, int],
+    extra_from: Any,
+    input_hw: tuple[int, int],
 ) -> None:
     pyramid = FeaturePyramid(
         CHANNELS, STRIDES, levels=levels, channels=8, design=design, extra=extra[0],
-        num_extra=extra[1],
+        num_extra=extra[1], extra_from=extra_from,
     ).eval()  # fmt: skip
     out = pyramid(_features(input_hw))
     assert tuple(out) == pyramid.levels
@@ -160,6 +193,7 @@ def test_any_subset_and_design_gives_the_declared_shapes(
         ({"in_strides": {**STRIDES, 4: 8}}, r"strides must grow .* got \[4, 8, 8, 32\]"),
         ({"in_strides": {2: 4}}, r"in_channels has levels \[2, 3, 4, 5\], in_strides has \[2\]"),
         ({"extra": "pool"}, r"extra must be 'none', 'conv' or 'max_pool', got 'pool'"),
+        ({"extra_from": "body"}, r"extra_from must be 'backbone' or 'pyramid', got 'body'"),
         ({"extra": "conv"}, r"extra='conv' goes with num_extra in \[1, 2\], got num_extra=0"),
         ({"num_extra": 1}, r"extra='none' goes with num_extra in \[0\], got num_extra=1"),
     ],
