@@ -102,6 +102,17 @@ def contact_sheet(images: Sequence[Image], *, columns: int, gap: int = 4) -> Ima
     return sheet
 
 
+def keypoint_colors(skeleton: Skeleton) -> list[Color]:
+    """K colours, as `draw_skeletons` uses them."""
+    return [_side(name) for name in skeleton.keypoint_names]
+
+
+def limb_colors(skeleton: Skeleton) -> list[Color]:
+    """One per limb, as `draw_skeletons` uses them."""
+    names = skeleton.keypoint_names
+    return [_limb_color(names[a], names[b]) for a, b in skeleton.limbs]
+
+
 def _checked_image(image: Image) -> Image:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"an image is (H, W, 3) uint8, got {image.shape} {image.dtype}")

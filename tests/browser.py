@@ -29,11 +29,16 @@ ARGUMENTS = (
 )
 
 
-def start_browser(profile: Path) -> webdriver.Chrome:
-    """A browser with a profile of its own, or a skipped test where none is installed."""
+def start_browser(profile: Path, *more: str) -> webdriver.Chrome:
+    """A browser with a profile of its own, or a skipped test where none is installed.
+
+    Args:
+        profile: an empty folder.
+        more: arguments of Chromium.
+    """
     options = webdriver.ChromeOptions()
     options.binary_location = _program("chromium", "chromium-browser", "google-chrome")
-    for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
+    for argument in (*ARGUMENTS, *more, f"--user-data-dir={profile}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = webdriver.ChromeService(_program("chromedriver"))

@@ -17,7 +17,7 @@ LADDER = (
     ("cpn.config.diagnosis",),
     ("cpn.config.composed",),
     ("cpn.tasks",),
-    ("cpn.ablation",),
+    ("cpn.ablation", "cpn.demo"),
     ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.report"),
     ("cpn.estimator", "cpn.person_detector"),
     ("cpn.build_detector",),
@@ -53,6 +53,20 @@ CLOSED = {
         *("torch", "safetensors", "msgspec", "numpy", "cv2", "rich", "tensorboard"),
     },
 }
+# Only the demo's page is served, on this machine alone: nothing else may know a server's library,
+# and the one socket that is opened is this one.
+SERVERS = {
+    "starlette",
+    "uvicorn",
+    "fastapi",
+    "flask",
+    "aiohttp",
+    "tornado",
+    "websockets",
+    "asyncio",
+}
+SERVER_HOME, SERVER_LIBRARIES = "cpn.demo", {"starlette", "uvicorn", "asyncio"}
+LOCAL_SOCKETS = {"cpn.demo.serving": "socket.create_server(('127.0.0.1', port))"}
 HYDRA_HOMES = ("scripts", "cpn.config.load", "cpn.config.diagnosis", "cpn.config.composed")
 UNSAFE_MODULES = {
     *("cloudpickle", "dill", "marshal", "shelve", "joblib", "jsonpickle", "runpy", "imp", "pty"),
@@ -133,12 +147,13 @@ def _unpickling(tree: ast.Module) -> list[str]:
     return sorted(names - {"pickle.UnpicklingError"})
 
 
-def _unsafe(tree: ast.Module) -> list[str]:
+def _unsafe(tree: ast.Module, allowed: str = "") -> list[str]:
     found = [name for name in _imports(tree) if name.split(".")[0] in UNSAFE_MODULES]
     found += _unpickling(tree)
     found += [name for name in _imports(tree) if _ends_with_one_of(name, UNSAFE_CALLS)]
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return [*found, *(f"line {x.lineno}: {ast.unparse(x)}" for x in calls if _is_unsafe(x))]
+    unsafe = [call for call in calls if _is_unsafe(call) and ast.unparse(call) != allowed]
+    return [*found, *(f"line {call.lineno}: {ast.unparse(call)}" for call in unsafe)]
 
 
 def _is_unsafe(call: ast.Call) -> bool:
@@ -207,7 +222,60 @@ def test_only_scripts_and_load_know_hydra() -> None:
 
 
 def test_nothing_unpickles_or_runs_text() -> None:
-    assert {name: found for name, tree in _trees().items() if (found := _unsafe(tree))} == {}
+    found = {name: _unsafe(tree, LOCAL_SOCKETS.get(name, "")) for name, tree in _trees().items()}
+    assert {name: what for name, what in found.items() if what} == {}
+
+
+def _serving(module: str, tree: ast.Module) -> list[str]:
+    """Find what could answer other programs, but for the demo's page on 127.0.0.1."""
+    allowed = SERVER_LIBRARIES if _is_of_the_demo(module) else set[str]()
+    found = [name for name in _imports(tree) if name.split(".")[0] in SERVERS - allowed]
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name, keywords = ast.unparse(call.func), {keyword.arg for keyword in call.keywords}
+        # uvicorn opens no socket of its own where it is given one and no address.
+        told = name.endswith("Config") and keywords & {None, "host", "port", "uds", "fd"}
+        if allowed and (told or (name.endswith(".run") and "sockets" not in keywords)):
+            found.append(f"line {call.lineno}: {ast.unparse(call)}")
+    return found
+
+
+def test_only_the_demo_serves_and_on_this_machine_alone() -> None:
+    assert {name: found for name, tree in _trees().items() if (found := _serving(name, tree))} == {}
+    opened = [
+        (name, ast.unparse(call))
+        for name, tree in _trees().items()
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and _ends_with_one_of(ast.unparse(call.func), {"create_server", "socket.socket"})
+    ]
+    assert opened == list(LOCAL_SOCKETS.items())
+    users = {
+        name for name, tree in _trees().items() for used in _imports(tree) if _is_of_the_demo(used)
+    }
+    assert {name for name in users if not _is_of_the_demo(name)} == {"cpn.tasks.demo"}
+
+
+def _is_of_the_demo(module: str) -> bool:
+    return f"{module}.".startswith(f"{SERVER_HOME}.")
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("cpn.tasks.train", "import uvicorn"),
+        ("cpn.tasks.demo", "from starlette.applications import Starlette"),
+        ("cpn.predictor", "import asyncio"),
+        ("cpn.demonstration", "import uvicorn"),
+        ("cpn.demo.serving", "import flask"),
+        ("cpn.demo.serving", "uvicorn.run(app)"),
+        ("cpn.demo.serving", "uvicorn.Config(app, host='0.0.0.0')"),
+        ("cpn.demo.serving", "uvicorn.Config(app, **options)"),
+        ("cpn.demo.serving", "uvicorn.Server(config).run()"),
+        ("cpn.demo.serving", "server(analyst, facts).run()"),
+    ],
+)
+def test_a_server_is_found(module: str, code: str) -> None:
+    assert _serving(module, ast.parse(code))
 
 
 def test_functions_are_short() -> None:
@@ -323,6 +391,7 @@ def test_a_right_import_is_left_alone(module: str, code: str) -> None:
         "entry.get_state_dict(progress=False)",
         "globals()[name]()",
         "socket.create_server(('', 80))",
+        "socket.create_server(('127.0.0.1', port))",
         "ctypes.CDLL(path)",
     ],
 )

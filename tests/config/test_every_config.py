@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 import cpn.config.data_schema
+import cpn.config.demo_schema
 import cpn.config.detector_schema
 import cpn.config.evaluation_schema
 import cpn.config.schema
@@ -46,6 +47,7 @@ def _schemas() -> dict[str, type[BaseModel]]:
     """Read which schema each script gives its primary config: `@script("train", TrainConfig)`."""
     homes = (
         cpn.config.data_schema,
+        cpn.config.demo_schema,
         cpn.config.detector_schema,
         cpn.config.evaluation_schema,
         cpn.config.schema,

@@ -16,6 +16,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 import cpn.config.data_schema
+import cpn.config.demo_schema
 import cpn.config.detector_schema
 import cpn.config.evaluation_schema
 import cpn.config.schema
@@ -34,6 +35,7 @@ def _primary_schemas() -> list[type[BaseModel]]:
         for module in (
             cpn.config.schema,
             cpn.config.data_schema,
+            cpn.config.demo_schema,
             cpn.config.detector_schema,
             cpn.config.evaluation_schema,
             cpn.config.search_schema,
