@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+from contextlib import suppress
 
 from cpn.demo.analysis import Analyst
 from cpn.demo.page import Facts
@@ -61,7 +62,6 @@ def serve(analyst: Analyst, facts: Facts, listening: socket.socket) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     port = listening.getsockname()[1]
     logger.info("serving on http://127.0.0.1:%d (Ctrl-C ends it)", port)
-    try:
+    with suppress(KeyboardInterrupt):  # uvicorn ends in order, then passes it on
         server(analyst, facts).run(sockets=[listening])
-    except KeyboardInterrupt:
-        logger.info("ended")
+    logger.info("ended")
