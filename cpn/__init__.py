@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cpn.build import load_model
-    from cpn.predictor import Poses, Predictor
+    from cpn.predictor import Person, Poses, Predictor
 
-__all__ = ["Poses", "Predictor", "load_model"]
+__all__ = ["Person", "Poses", "Predictor", "load_model"]
 
 _HOMES = {
+    "Person": "cpn.predictor",
     "Poses": "cpn.predictor",
     "Predictor": "cpn.predictor",
     "load_model": "cpn.build",

@@ -34,8 +34,7 @@ def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
         path.write_bytes(content)
         return
     target = path.resolve() if path.is_symlink() else path
-    kept_name = os.fsdecode(os.fsencode(target.name)[:_KEPT_NAME_BYTES])
-    temporary = target.with_name(f".{kept_name}.{os.getpid()}.tmp")
+    temporary = _temporary_name(target)
     try:
         _write(temporary, content, sync=sync)
         temporary.replace(target)
@@ -45,6 +44,47 @@ def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
         temporary.unlink(missing_ok=True)
     if sync:
         _sync_folder(target.parent)
+
+
+class GrowingFile:
+    """A file that is written bit by bit under a temporary name, and then gets its own.
+
+    It appears whole or not at all, as with `write_atomically`, without being held in memory.
+
+    Args:
+        path: where to; its folder is made.
+
+    Attributes:
+        temporary: the name to write to, in the same folder.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self.temporary = _temporary_name(path.resolve() if path.is_symlink() else path)
+
+    def commit(self) -> None:
+        """Brings the content to the disk and gives the file its name.
+
+        Raises:
+            OSError: it cannot be renamed; it is gone then, and what had the name before stays.
+        """
+        try:
+            with self.temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            self.temporary.replace(self._path.resolve() if self._path.is_symlink() else self._path)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        finally:
+            self.discard()
+        _sync_folder(self._path.parent)
+
+    def discard(self) -> None:
+        """Leaves nothing of it; after `commit` this does nothing."""
+        self.temporary.unlink(missing_ok=True)
 
 
 def append_whole(path: Path, content: bytes) -> None:
@@ -83,6 +123,11 @@ def plain_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _temporary_name(target: Path) -> Path:
+    kept_name = os.fsdecode(os.fsencode(target.name)[:_KEPT_NAME_BYTES])
+    return target.with_name(f".{kept_name}.{os.getpid()}.tmp")
 
 
 def _write(path: Path, content: bytes, *, sync: bool) -> None:

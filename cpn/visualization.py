@@ -4,6 +4,7 @@ Images are (H, W, 3) uint8 RGB. Points are in the frame of the image that they a
 index coordinates (see `cpn.geometry.crop`). Inputs are never written to.
 """
 
+import colorsys
 from collections.abc import Sequence
 
 import cv2
@@ -58,6 +59,33 @@ def draw_skeletons(
         width = float(np.clip(diagonals[person] / 110, 1.0, 8.0))
         _draw_person(canvas, points[person], drawn[person], skeleton, width)
     return canvas
+
+
+def draw_tracks(
+    image_rgb: Image, boxes_xyxy: ArrayLike, tracks: Sequence[int] | NDArray[np.int64]
+) -> Image:
+    """Draw the boxes of tracked people with their numbers, every number in a colour of its own.
+
+    Args:
+        image_rgb: (H, W, 3).
+        boxes_xyxy: (N, 4) edge coordinates.
+        tracks: (N,) numbers; people with 0 have none and are left out.
+
+    Returns:
+        A new image of the same size.
+    """
+    canvas = _checked_image(image_rgb).copy()
+    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    for box, track in zip(boxes, np.asarray(tracks).tolist(), strict=True):
+        if track:
+            _draw_track(canvas, box - 0.5, track)
+    return canvas
+
+
+def track_color(track: int) -> Color:
+    """The colour of a track: hues that are far apart for numbers that are close (golden angle)."""
+    red, green, blue = colorsys.hsv_to_rgb(track * 0.618034 % 1, 0.75, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def heatmap_grid(heatmaps: ArrayLike, crop_rgb: Image, *, columns: int = 6) -> Image:
@@ -154,6 +182,23 @@ def _draw_person(
         for index in np.flatnonzero(drawn):
             color = OUTLINE if outline else _side(names[index])
             _disc(canvas, points[index], color, 0.9 * width + 0.5 + extra / 2)
+
+
+def _draw_track(canvas: Image, box_xyxy: NDArray[np.float64], track: int) -> None:
+    """One box, in pixel-index coordinates, with its number above its top left corner."""
+    color = track_color(track)
+    height = float(box_xyxy[3] - box_xyxy[1])
+    thickness = max(1, round(np.clip(height / 150, 1, 4)))
+    corners = _fixed_point(box_xyxy[:2]), _fixed_point(box_xyxy[2:])
+    cv2.rectangle(canvas, *corners, color, thickness, cv2.LINE_AA, _SHIFT)
+    scale = float(np.clip(height / 300, 0.4, 1.5))
+    x, y = np.clip(box_xyxy[:2], 0, canvas.shape[1::-1]).astype(int).tolist()
+    place = (x + thickness, max(y - 2 * thickness, round(24 * scale)))
+    for outline, ink in ((2, OUTLINE), (0, color)):
+        width = thickness + outline
+        cv2.putText(
+            canvas, str(track), place, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, width, cv2.LINE_AA
+        )
 
 
 def _fixed_point(point: NDArray[np.float64]) -> tuple[int, int]:

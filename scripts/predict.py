@@ -1,12 +1,14 @@
-"""Photos in, keypoints and pictures out. Run with --help for the options."""
+"""Photos, a video or a camera in, keypoints and pictures out. Run with --help for the options."""
 
 from cpn.config.load import script
-from cpn.config.schema import PredictConfig
+from cpn.config.predict_schema import PredictConfig
+from cpn.interruption import listen_for_stop
 
 
 @script("predict", PredictConfig)
 def main(config: PredictConfig) -> None:
-    """Photos in, keypoints and pictures out."""
+    """Photos, a video or a camera in, keypoints and pictures out."""
+    listen_for_stop()
     from cpn.tasks.predict import predict  # noqa: PLC0415 - --help must not wait for torch
 
     predict(config)

@@ -23,7 +23,7 @@ LADDER = (
     ("cpn.build_detector",),
     ("cpn.build",),
     ("cpn.data", "cpn.detection", "cpn.postprocess"),
-    ("cpn.losses", "cpn.models", "cpn.engine", "cpn.evaluation", "cpn.benchmark"),
+    ("cpn.losses", "cpn.models", "cpn.engine", "cpn.evaluation", "cpn.benchmark", "cpn.video"),
     ("cpn.heatmaps",),
     ("cpn.geometry",),
     ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.state_dict", "cpn.torch_file"),
@@ -44,6 +44,7 @@ CLOSED = {
     "cpn.state_dict": {"cpn.errors", "torch"},
     "cpn.torch_file": {"cpn.errors", "torch"},
     "cpn.benchmark": {"cpn.atomic", "psutil", "rich", "torch"},
+    "cpn.video": {"cpn.errors", "cpn.atomic", "av", "cv2", "edgefirst", "numpy"},
     "cpn.models": {
         *("cpn.errors", "cpn.state_dict", "cpn.torch_file"),
         *("torch", "torchvision", "timm", "safetensors"),

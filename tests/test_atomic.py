@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cpn.atomic import plain_json, write_atomically, write_json
+from cpn.atomic import GrowingFile, plain_json, write_atomically, write_json
 
 
 def test_failed_write_names_the_file(tmp_path: Path) -> None:
@@ -120,3 +120,44 @@ def test_nan_is_never_written(tmp_path: Path) -> None:
 def test_plain_json_has_null_for_what_is_not_finite() -> None:
     value = {"AP": math.nan, 1: [math.inf, (1.5, True)], "name": "a"}
     assert plain_json(value) == {"AP": None, "1": [None, [1.5, True]], "name": "a"}
+
+
+def test_a_growing_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    growing = GrowingFile(path)
+    growing.temporary.write_bytes(b"a")
+    assert not path.exists()
+    growing.commit()
+    growing.discard()
+    assert path.read_bytes() == b"a"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_growing_file_that_is_discarded_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+    growing = GrowingFile(path)
+    growing.temporary.write_bytes(b"new")
+    growing.discard()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_growing_file_that_cannot_be_renamed_tells_its_name(tmp_path: Path) -> None:
+    growing = GrowingFile(tmp_path / "folder")
+    growing.temporary.write_bytes(b"new")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="directory") as failed:
+        growing.commit()
+    assert failed.value.filename == str(tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_growing_file_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("file")
+    growing = GrowingFile(tmp_path / "link")
+    growing.temporary.write_bytes(b"new")
+    growing.commit()
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"new"

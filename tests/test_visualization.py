@@ -9,7 +9,9 @@ from cpn.visualization import (
     RIGHT,
     contact_sheet,
     draw_skeletons,
+    draw_tracks,
     heatmap_grid,
+    track_color,
 )
 
 THREE = Skeleton(
@@ -161,3 +163,18 @@ def test_coco_limbs_of_both_sides_are_drawn() -> None:
     points = np.random.default_rng(0).uniform(10, 190, (3, 17, 2))
     drawn = draw_skeletons(np.zeros((200, 200, 3), np.uint8), points, np.full((3, 17), 2), COCO_17)
     assert all(_has(drawn, color) for color in (LEFT, RIGHT, MIDDLE))
+
+
+def test_tracks_are_boxes_in_colours_of_their_own_with_numbers() -> None:
+    boxes = [[10, 30, 30, 60], [40, 30, 60, 60], [65, 30, 75, 60]]
+    image = _blank()
+    drawn = draw_tracks(image, boxes, [1, 2, 0])
+    assert (image == 200).all()
+    assert _is_near(drawn[45, 10], track_color(1))
+    assert _is_near(drawn[45, 40], track_color(2))
+    assert not _is_near(drawn[45, 40], track_color(1))
+    assert (drawn[45, 15:25] == 200).all()  # the box is no more than an outline
+    assert (drawn[:, 64:] == 200).all()  # who has no number has no box
+    assert (drawn[:29, 10:30] != 200).any()  # the number above
+    assert len({track_color(track) for track in range(1, 50)}) == 49
+    np.testing.assert_array_equal(draw_tracks(image, np.zeros((0, 4)), []), image)

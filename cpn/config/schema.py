@@ -220,19 +220,6 @@ class TrainConfig(PersonBoxes, TrainingConfig):
         return self
 
 
-class PredictConfig(Strict):
-    """`scripts/predict.py`: photos in, keypoints and pictures out."""
-
-    checkpoint: str = Field(description="model.safetensors of a run")
-    source: str = Field(description="an image or a folder of images")
-    boxes: str | None = Field(description="COCO JSON with person boxes; null: the whole image")
-    out: str = Field(description="folder for predictions.json and the pictures")
-    keypoint_threshold: Probability = Field(description="draw keypoints at least this sure")
-    max_megapixels: float = Field(gt=0, le=1000, description="most millions of pixels of a photo")
-    batch_size: PositiveInt
-    device: Literal["auto", "cpu", "cuda"]
-
-
 class ImportCheckpointConfig(TrainConfig):
     """`scripts/import_checkpoint.py`: a pytorch-cpn checkpoint as a model file of ours.
 

@@ -28,6 +28,19 @@ def computes_bf16(device: torch.device) -> bool:
     return any(features.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
+def inference_precision(name: str, device: torch.device) -> str:
+    """What `auto` means where nothing is trained: half precision on a GPU, fp32 on a CPU.
+
+    fp16 needs no loss scaling then, so a GPU that has no bf16 takes that; on a CPU the same numbers
+    on every machine count more than speed.
+    """
+    if name != AUTO:
+        return name
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if computes_bf16(device) else "fp16"
+
+
 class Precision:
     """How forward, backward and the optimizer step are computed.
 

@@ -1,270 +1,150 @@
-"""Photos in, keypoints and pictures out."""
+"""Photos, a video or a camera in, keypoints and pictures out."""
 
 import logging
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-import cv2
-import msgspec
-import numpy as np
-import numpy.typing as npt
-
-from cpn.atomic import write_atomically, write_json
-from cpn.coco.annotation_file import (
-    ignore_other_categories,
-    person_category,
-    refuse_unknown_images,
-)
-from cpn.coco.records import (
-    Box,
-    CocoBox,
-    CocoCategory,
-    CocoImage,
-    describe_dropped,
-    split_usable,
-)
-from cpn.coco.rules import refuse_repeated
-from cpn.coco.strict_json import read_json
-from cpn.config.schema import PredictConfig
-from cpn.data.image_files import MAX_MEGAPIXELS, read_image
-from cpn.errors import UserError
-from cpn.geometry.boxes import xywh_to_xyxy
-from cpn.predictor import Poses, Predictor
-from cpn.visualization import draw_skeletons
+from cpn.config.predict_schema import PredictConfig
+from cpn.detection.detections import PersonDetector
+from cpn.detection.loading import load_detector
+from cpn.engine.distributed import select_device
+from cpn.engine.precision import inference_precision
+from cpn.interruption import STOP, Interrupted
+from cpn.predictor import Predictor
+from cpn.tasks.person_following import PersonFollower
+from cpn.tasks.prediction_output import PredictionOutput
+from cpn.tasks.prediction_progress import PredictionProgress
+from cpn.tasks.prediction_sources import CameraSource, CutOffError, Frame, Source, open_source
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-Image = npt.NDArray[np.uint8]
 
+class PredictionStopped(Interrupted):
+    """Prediction was asked to stop; what it had found is written."""
 
-class _Photo(CocoImage, frozen=True):
-    """A width or height that is unknown is 0 or null."""
-
-    file_name: str
-    width: Annotated[int, msgspec.Meta(ge=0, le=2**20)] | None = None
-    height: Annotated[int, msgspec.Meta(ge=0, le=2**20)] | None = None
-
-
-class _BoxFile(msgspec.Struct, frozen=True):
-    images: list[_Photo]
-    annotations: list[CocoBox]
-    categories: list[CocoCategory] = []
-
-
-class PhotoBoxes(NamedTuple):
-    """The people of one photo.
-
-    Attributes:
-        boxes_xyxy: (N, 4) edge frame.
-        size_hw: (height, width) of the photo that the boxes were drawn on, where the file says it.
-    """
-
-    boxes_xyxy: npt.NDArray[np.float64]
-    size_hw: tuple[int, int] | None
+    advice = "the same command begins again"
 
 
 def predict(config: PredictConfig) -> Path:
-    """Writes `predictions.json` and a picture with skeletons per photo.
+    """Finds people and their keypoints, and writes them to `config.out`.
 
-    The picture of `a.jpg` is `pictures/a.jpg.png`. Photos are read upright (see `read_photo`).
+    `frames.jsonl` has a line per photo or frame, `results.json` COCO keypoint results, whose image
+    ids are in `images.json`. Of photos there are `predictions.json` and a picture with skeletons
+    each (of `a.jpg` it is `pictures/a.jpg.png`), of a video or camera `video.mp4`.
+
+    Photos and videos are read upright. Keypoints are in pixel-index coordinates of the upright
+    image, boxes in edge coordinates (see `cpn.geometry.crop`).
 
     Returns:
-        The path of `predictions.json`: one record per person with file_name, bbox (xywh),
-        keypoints ([x, y, score] * K, pixel-index frame) and score.
+        The path of `predictions.json`, or of a video's `frames.jsonl`.
 
     Raises:
-        FileNotFoundError: there is no such checkpoint or box file.
-        UserError: no image at the source, an unreadable image, boxes that fit no image or are of
-            another size than theirs, or predictions that are not finite.
+        FileNotFoundError: there is no such checkpoint, detector or box file.
+        UserError: nothing that can be read at the source, options that do not go with it, an extra
+            that is not installed, boxes that fit no image or are of another size than theirs, or
+            predictions that are not finite. Of a video that is cut off what there is is written.
+        PredictionStopped: a signal said to stop; what was found so far is written.
     """
-    predictor = Predictor.from_checkpoint(
-        config.checkpoint, device=config.device, batch_size=config.batch_size
+    with open_source(config) as source:
+        follower = PersonFollower.from_config(config)
+        return _predict_all(config, source, _load_predictor(config), follower)
+
+
+def _load_predictor(config: PredictConfig) -> Predictor:
+    return Predictor.from_checkpoint(
+        config.checkpoint,
+        detector=None if config.detector is None else _detector(config, config.detector),
+        device=config.device,
+        precision=config.precision,
+        batch_size=config.batch_size,
     )
-    source = Path(config.source)
-    paths = find_images(source)
-    people = read_boxes(Path(config.boxes), source, paths) if config.boxes else {}
-    out = Path(config.out)
-    (out / "pictures").mkdir(parents=True, exist_ok=True)
-    records: list[dict[str, Any]] = []
-    for path in paths:
-        given = people.get(path)
-        image = read_photo(path, given, max_megapixels=config.max_megapixels)
-        poses = predictor(image, None if given is None else given.boxes_xyxy)
-        records += to_records(path, poses)
-        shown = np.where(poses.scores >= config.keypoint_threshold, poses.scores, 0.0)
-        picture = draw_skeletons(image, poses.keypoints, shown, predictor.skeleton)
-        _write_picture(out / "pictures" / f"{path.name}.png", picture)
-    written = out / "predictions.json"
-    write_json(written, records)
-    logger.info("%d people in %d photos: %s, %s", len(records), len(paths), written, out)
-    return written
 
 
-def read_photo(
-    path: Path, boxes: PhotoBoxes | None, *, max_megapixels: float = MAX_MEGAPIXELS
-) -> Image:
-    """A photo (H, W, 3) RGB, upright by its EXIF orientation.
-
-    Only where the size that goes with its boxes is that of the stored pixels, the boxes are of
-    these, as in COCO's files: the photo is then left as stored, with a warning. So it is where the
-    orientation keeps the size, which then cannot tell.
-
-    Raises:
-        UserError: as `read_image`, or the boxes are of neither size.
-    """
-    upright = read_image(path, upright=True, max_megapixels=max_megapixels)
-    if boxes is None or not boxes.boxes_xyxy.size:
-        return upright
-    stored = read_image(path, max_megapixels=max_megapixels)
-    if boxes.size_hw not in {None, upright.shape[:2], stored.shape[:2]}:
-        raise UserError(
-            f"{path}: its boxes are of a photo of {_wxh(boxes.size_hw)} (width x height), it has"
-            f" {_wxh(upright.shape)}; give the photo that the boxes were drawn on, or correct"
-            " width, height and bbox in the JSON"
-        )
-    if np.array_equal(stored, upright):
-        return upright
-    if stored.shape != upright.shape and boxes.size_hw != stored.shape[:2]:
-        return upright
-    logger.warning(
-        "%s: its boxes are for the stored pixels, before the EXIF orientation, so it is not turned "
-        "upright; people that lie on their side are found badly",
+def _detector(config: PredictConfig, path: str) -> PersonDetector:
+    return load_detector(
         path,
+        device=config.device,
+        precision=inference_precision(config.precision, select_device(config.device)),
+        score_threshold=config.detections.score_threshold,
+        max_people=config.detections.max_people,
     )
-    return stored
 
 
-def _wxh(size_hw: Sequence[int]) -> str:
-    return f"{size_hw[1]} x {size_hw[0]}"
-
-
-def find_images(source: Path) -> list[Path]:
-    """The image itself, or the images of a folder in the order of their names."""
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise UserError(f"source={source}: no such file or folder")
-    found = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise UserError(f"source={source}: no image there; known are {sorted(IMAGE_SUFFIXES)}")
-    return found
-
-
-def read_boxes(file: Path, source: Path, paths: Sequence[Path]) -> dict[Path, PhotoBoxes]:
-    """The person boxes of each photo; a photo without boxes gets none.
-
-    A photo is the JSON's image whose file_name is its path below `source`, else the one with its
-    base name. Other categories, crowds and boxes without area are left out and counted; boxes of
-    images that are not among the photos do not count.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        UserError: not a COCO JSON with one person category, an image id is repeated or unknown,
-            none of its images is among the photos, or a photo may be several of its images.
-    """
-    name = f"boxes={file}"
-    content = _read_box_file(file)
-    refuse_repeated([image.id for image in content.images], "image id", name)
-    image_ids = {image.id for image in content.images}
-    refuse_unknown_images(content.annotations, image_ids, name, "its 'images'")
-    matched = _match(paths, source, file, content.images)
-    if not matched:
-        raise UserError(f"{name}: none of its images is among the {len(paths)} given")
-    if absent := len(paths) - len(matched):
-        logger.warning("%d of %d photos are not in %s: nobody there", absent, len(paths), name)
-    wanted = {photo.id for photo in matched.values()}
-    records, dropped = split_usable(
-        (record for record in content.annotations if record.image_id in wanted),
-        _person_id(file, content),
-    )
-    logger.info("%s: %d person boxes; dropped: %s", file, len(records), describe_dropped(dropped))
-    grouped: dict[int, list[Box]] = defaultdict(list)
-    for record in records:
-        grouped[record.image_id].append(record.bbox)
-    return {path: _photo_boxes(matched.get(path), grouped) for path in paths}
-
-
-def _read_box_file(file: Path) -> _BoxFile:
-    def mend(document: object) -> object:
-        if isinstance(document, list):
-            raise UserError(
-                f"boxes={file}: a list, as detections are; needed is a COCO JSON object with"
-                " 'images' (id, file_name) and 'annotations' (image_id, category_id, bbox)"
-            )
-        return ignore_other_categories(
-            document, lambda known: person_category(known, "", with_keypoints=False)
+def _predict_all(
+    config: PredictConfig, source: Source, predictor: Predictor, follower: PersonFollower | None
+) -> Path:
+    out = Path(config.out)
+    cut_off: CutOffError | None = None
+    with PredictionOutput(
+        out,
+        predictor.skeleton,
+        frame_rate=source.frame_rate,
+        category_id=source.category_id,
+        draw=config.draw,
+        keypoint_threshold=config.keypoint_threshold,
+    ) as output:
+        with PredictionProgress(source.unit, source.total) as progress:
+            try:
+                for frames in _batches(source, config.max_megapixels, progress):
+                    _predict_batch(frames, predictor, follower, output, progress)
+            except CutOffError as error:
+                cut_off = error
+        output.commit()
+    logger.info("%s", progress.summary())
+    logger.info("written: %s and more in %s", output.records_path, out)
+    if cut_off is not None:
+        raise cut_off
+    if STOP.is_made() and not isinstance(source, CameraSource):
+        raise PredictionStopped(
+            f"stopped after {progress.frames} {source.unit}, which are in {out}"
         )
-
-    return read_json(file, _BoxFile, mend=mend)
-
-
-def _person_id(file: Path, content: _BoxFile) -> int | None:
-    """The person category; a file without categories has those that its boxes use."""
-    used = sorted({record.category_id for record in content.annotations})
-    known = content.categories or [CocoCategory(category_id) for category_id in used]
-    return person_category(known, f"boxes={file}", with_keypoints=False).id if known else None
+    return output.records_path
 
 
-def _match(
-    paths: Sequence[Path], source: Path, file: Path, images: Sequence[_Photo]
-) -> dict[Path, _Photo]:
-    """The JSON's image that each photo is; photos that it does not have are left out."""
-    by_path: dict[PurePath, list[_Photo]] = defaultdict(list)
-    by_name: dict[str, list[_Photo]] = defaultdict(list)
-    for image in images:
-        file_name = PurePath(image.file_name)
-        by_path[file_name].append(image)
-        by_name[file_name.name].append(image)
-    matched = {}
-    for path in paths:
-        relative = path.relative_to(source) if path != source else PurePath(path.name)
-        found = by_path.get(relative) or by_name.get(path.name, [])
-        if len(found) > 1:
-            names = [image.file_name for image in found[:5]]
-            raise UserError(
-                f"boxes={file}: {path} may be any of its {len(found)} images {names}; leave "
-                "one of them in the JSON, or rename the photos and their file_name"
-            )
-        if found:
-            matched[path] = found[0]
-    return matched
+def _batches(
+    source: Source, max_megapixels: float, progress: PredictionProgress
+) -> Iterator[list[Frame]]:
+    """Frames to be worked on together: so many, or until they have more pixels than one may."""
+    frames: list[Frame] = []
+    pixels = 0
+    remaining = iter(source)
+    try:
+        while not STOP.is_made():
+            with progress.spent_on("reading"):
+                frame = next(remaining, None)
+            if frame is None:
+                break
+            frames.append(frame)
+            pixels += 0 if frame.image_rgb is None else frame.image_rgb[..., 0].size
+            if len(frames) == source.batch or pixels > max_megapixels * 1e6:
+                yield frames
+                frames, pixels = [], 0
+    except CutOffError:
+        if frames:
+            yield frames
+        raise
+    if frames:
+        yield frames
 
 
-def _photo_boxes(photo: _Photo | None, grouped: Mapping[int, list[Box]]) -> PhotoBoxes:
-    boxes_xywh = np.array(grouped.get(photo.id, []) if photo else [], dtype=np.float64)
-    size_hw = (photo.height, photo.width) if photo and photo.height and photo.width else None
-    return PhotoBoxes(xywh_to_xyxy(boxes_xywh.reshape(-1, 4)), size_hw)
-
-
-def to_records(path: Path, poses: Poses) -> list[dict[str, Any]]:
-    """One JSON record per person.
-
-    Raises:
-        UserError: the model gave a keypoint or score that is not finite.
-    """
-    finite = np.isfinite(np.dstack([poses.keypoints, poses.scores])).all(axis=(1, 2))
-    if not finite.all():
-        raise UserError(
-            f"{path}: {np.count_nonzero(~finite)} of {finite.size} poses have keypoints or "
-            "scores that are not finite; the model has diverged, use another checkpoint"
-        )
-    return [
-        {
-            "file_name": path.name,
-            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-            "keypoints": np.column_stack([points, scores]).ravel().tolist(),
-            "score": float(scores.mean()),
-        }
-        for points, scores, box in zip(
-            poses.keypoints, poses.scores, poses.boxes_xyxy.tolist(), strict=True
-        )
-    ]
-
-
-def _write_picture(path: Path, image: Image) -> None:
-    ok, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    assert ok, "uint8 RGB always encodes"
-    write_atomically(path, content.tobytes())
+def _predict_batch(
+    frames: Sequence[Frame],
+    predictor: Predictor,
+    follower: PersonFollower | None,
+    output: PredictionOutput,
+    progress: PredictionProgress,
+) -> None:
+    images = [frame.image_rgb for frame in frames if frame.image_rgb is not None]
+    given = [frame.people for frame in frames if frame.people is not None]
+    with progress.spent_on("finding people"):
+        people = given or predictor.detect(images)
+    with progress.spent_on("poses"):
+        poses = iter(predictor.pose(images, people, found=predictor.has_detector))
+    for frame in frames:
+        each = None if frame.image_rgb is None else next(poses)
+        if follower is not None and each is not None and frame.time is not None:
+            with progress.spent_on("tracking"):
+                each = follower(each, frame.time)
+        with progress.spent_on("writing"):
+            output.add(frame, each)
+        progress.advance(0 if each is None else len(each.scores))

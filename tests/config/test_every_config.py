@@ -15,6 +15,7 @@ import cpn.config.data_schema
 import cpn.config.demo_schema
 import cpn.config.detector_schema
 import cpn.config.evaluation_schema
+import cpn.config.predict_schema
 import cpn.config.schema
 import cpn.config.search_schema
 import cpn.config.study_schema
@@ -50,6 +51,7 @@ def _schemas() -> dict[str, type[BaseModel]]:
         cpn.config.demo_schema,
         cpn.config.detector_schema,
         cpn.config.evaluation_schema,
+        cpn.config.predict_schema,
         cpn.config.schema,
         cpn.config.search_schema,
         cpn.config.study_schema,

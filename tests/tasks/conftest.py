@@ -4,13 +4,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
+from cpn.build import build_model, save_model
 from cpn.config.composed import validate
 from cpn.config.detection_schema import TrainDetectorConfig
+from cpn.config.predict_schema import PredictConfig
 from cpn.config.schema import TrainConfig
+from cpn.skeleton import COCO_17
+from tests.conftest import with_exif_orientation
 from tests.tasks.ablation.studies import Started, starter
+from tests.tasks.predictions import MakePredictConfig, PretendedDetector
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MakeConfig = Callable[..., TrainConfig]
@@ -74,3 +82,56 @@ def tiny_detector(tiny_coco: Any, tmp_path: Path) -> Callable[..., TrainDetector
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
     """Studies whose trainings are made up, see `tests.tasks.ablation.studies`."""
     return starter(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def sideways(tmp_path: Path) -> Path:
+    """A photo that is stored lying (64 x 48) and shown standing (48 x 64), its left edge white."""
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[-16:] = 255  # EXIF orientation 6: turn clockwise, so the bottom becomes the left
+    path = tmp_path / "photos" / "phone.jpg"
+    path.parent.mkdir()
+    assert cv2.imwrite(str(path), stored)
+    path.write_bytes(with_exif_orientation(path.read_bytes(), 6))
+    return path
+
+
+@pytest.fixture
+def checkpoint(tiny_config: MakeConfig, tmp_path: Path) -> Path:
+    """A model file of a network that has learnt nothing."""
+    config = tiny_config()
+    torch.manual_seed(0)
+    model = build_model(config, num_keypoints=17, weights="none")
+    path = tmp_path / "model" / "model.safetensors"
+    path.parent.mkdir()
+    save_model(path, model, config=config, skeleton=COCO_17, metrics={})
+    return path
+
+
+@pytest.fixture
+def predict_config(checkpoint: Path) -> MakePredictConfig:
+    """`predict_config(source, draw=False)` is configs/predict.yaml so changed, on the CPU."""
+
+    def make(source: Path | str, *overrides: str, **changes: Any) -> PredictConfig:
+        given = {"batch_size": 2, "device": "cpu", "out": str(checkpoint.parent / "out"), **changes}
+        values = {"checkpoint": str(checkpoint), "source": str(source), **given}
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            composed = compose("predict", list(overrides))
+        for name, value in values.items():
+            composed[name] = str(value) if isinstance(value, Path) else value
+        return validate(composed, PredictConfig)
+
+    return make
+
+
+@pytest.fixture
+def detector(monkeypatch: pytest.MonkeyPatch) -> PretendedDetector:
+    """`detector=any.safetensors` gives this one; it keeps the arguments it was made with."""
+    detector = PretendedDetector()
+
+    def load(path: str, **options: Any) -> PretendedDetector:
+        detector.__dict__["made"] = (path, options)
+        return detector
+
+    monkeypatch.setattr("cpn.tasks.predict.load_detector", load)
+    return detector

@@ -1,0 +1,1 @@
+"""People from frame to frame: reading and writing videos, tracking boxes, smoothing keypoints."""

@@ -1,0 +1,128 @@
+"""Every frame of a video, with its number and its time, whatever is broken."""
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from cpn.errors import UserError
+from cpn.video.frames import VideoFrame
+from cpn.video.reader import VideoReader
+from tests.video.clips import cut_off, damage, picture, turn, write_clip
+
+
+def read(path: Path) -> tuple[VideoReader, list[VideoFrame]]:
+    reader = VideoReader(path, max_megapixels=1)
+    frames = list(reader)
+    reader.close()
+    return reader, frames
+
+
+def brightness(frame: VideoFrame) -> float | None:
+    return None if frame.image_rgb is None else float(frame.image_rgb[:, 40:].mean())
+
+
+def test_every_frame_has_its_number_and_time(tmp_path: Path) -> None:
+    reader, frames = read(write_clip(tmp_path / "a.mp4"))
+    assert reader.frame_rate == 10
+    assert reader.num_frames == 8
+    assert not reader.cut_off
+    assert [frame.number for frame in frames] == list(range(8))
+    assert [frame.time for frame in frames] == pytest.approx([k / 10 for k in range(8)])
+    assert [brightness(f) for f in frames] == pytest.approx([20 * k for k in range(8)], abs=4)
+    assert frames[3].image_rgb is not None
+    assert frames[3].image_rgb.shape == (48, 64, 3)
+    assert float(np.abs(frames[3].image_rgb.astype(float) - picture(3)).mean()) < 3
+
+
+def test_opencvs_videos_are_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for number in range(8):
+        writer.write(picture(number)[..., ::-1].copy())
+    writer.release()
+    reader, frames = read(path)
+    assert (reader.num_frames, len(frames)) == (8, 8)
+    assert [frame.time for frame in frames] == pytest.approx([k / 25 for k in range(8)])
+
+
+def test_a_damaged_frame_keeps_its_number(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4")
+    damage(path, 7)  # the last one in the order of decoding: nothing is made from it
+    reader, frames = read(path)
+    lost = [frame for frame in frames if frame.image_rgb is None]
+    assert len(frames) == 8
+    assert [frame.number for frame in frames] == list(range(8))
+    assert [frame.time for frame in frames] == pytest.approx([k / 10 for k in range(8)])
+    assert [frame.problem for frame in lost] == ["cannot be decoded"]
+    intact = [frame for frame in frames if frame.image_rgb is not None]
+    expected = [20 * frame.number for frame in intact]
+    assert [brightness(frame) for frame in intact] == pytest.approx(expected, abs=4)
+    assert not reader.cut_off
+
+
+def test_a_video_that_is_cut_off_gives_what_there_is(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4")
+    cut_off(path, 5)
+    reader, frames = read(path)
+    assert len(frames) == 5
+    assert reader.cut_off
+
+
+def test_a_telephones_video_is_turned_upright(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4")
+    turn(path)
+    image = read(path)[1][2].image_rgb
+    assert image is not None
+    assert image.shape == (64, 48, 3)
+    assert image[:20].min() > 240  # the white left third is on top after a turn to the right
+    assert image[24:].max() < 60
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no video",
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nb.mp4\n#EXT-X-ENDLIST\n",
+        b"ffconcat version 1.0\nfile b.mp4\n",
+    ],
+)
+def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Playlists, too: they name other files and addresses."""
+    write_clip(tmp_path / "b.mp4")
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.mp4: not a readable video: .*; fetch it again or"):
+        VideoReader(tmp_path / "a.mp4", max_megapixels=1)
+
+
+def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", frames=1)
+    damage(path, 0)
+    with pytest.raises(UserError, match=r"not one of its 1 frames can be decoded"):
+        read(path)
+    cut_off(path, 0)
+    with pytest.raises(UserError, match=r"no frame in it can be decoded"):
+        read(path)
+
+
+def test_sound_alone_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(UserError, match="there is no picture in it"):
+        VideoReader(path, max_megapixels=1)
+
+
+def test_large_frames_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", frames=1)
+    with pytest.raises(
+        UserError, match=r"its frames of 64 x 48 have more than max_megapixels=0\.0"
+    ):
+        VideoReader(path, max_megapixels=0.003)
