@@ -14,7 +14,6 @@ from cpn.build import load_model_with_metadata
 from cpn.config.data_schema import InputConfig
 from cpn.config.schema import PostprocessConfig
 from cpn.detection.detections import Detections, PersonDetector, as_detections
-from cpn.detection.loading import load_detector
 from cpn.engine.distributed import select_device
 from cpn.engine.precision import Precision, inference_precision
 from cpn.errors import UserError
@@ -23,6 +22,7 @@ from cpn.evaluation.predictions import PosePredictions
 from cpn.geometry.boxes import xyxy_to_xywh
 from cpn.geometry.crop import crop_matrix, grow_box, warp_crop
 from cpn.models.folding import folded
+from cpn.person_detector import TrainedDetector
 from cpn.postprocess import rescore, suppress
 from cpn.skeleton import Skeleton
 
@@ -144,7 +144,7 @@ class Predictor:
         target = select_device(device)
         name = inference_precision(precision, target)
         if isinstance(detector, str | Path):
-            detector = load_detector(detector, device=device, precision=name)
+            detector = TrainedDetector.from_checkpoint(detector, device=device, precision=name)
         model = folded(loaded.model, loaded.config.input.size_hw).to(target)
         estimator = PoseEstimator.from_config(
             model.to(memory_format=torch.channels_last),

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from cpn.config.predict_schema import PredictConfig
 from cpn.detection.detections import PersonDetector
-from cpn.detection.loading import load_detector
 from cpn.engine.distributed import select_device
 from cpn.engine.precision import inference_precision
 from cpn.interruption import STOP, Interrupted
+from cpn.person_detector import TrainedDetector
 from cpn.predictor import Predictor
 from cpn.tasks.person_following import PersonFollower
 from cpn.tasks.prediction_output import PredictionOutput
@@ -61,7 +61,7 @@ def _load_predictor(config: PredictConfig) -> Predictor:
 
 
 def _detector(config: PredictConfig, path: str) -> PersonDetector:
-    return load_detector(
+    return TrainedDetector.from_checkpoint(
         path,
         device=config.device,
         precision=inference_precision(config.precision, select_device(config.device)),

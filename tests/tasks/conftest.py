@@ -133,5 +133,5 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> PretendedDetector:
         detector.__dict__["made"] = (path, options)
         return detector
 
-    monkeypatch.setattr("cpn.tasks.predict.load_detector", load)
+    monkeypatch.setattr("cpn.tasks.predict.TrainedDetector.from_checkpoint", load)
     return detector

@@ -144,7 +144,9 @@ def test_nobody_found(
     def find_nobody(images_rgb: Sequence[Any]) -> list[Detections]:
         return [nobody] * len(images_rgb)
 
-    monkeypatch.setattr("cpn.tasks.predict.load_detector", lambda *_, **__: find_nobody)
+    monkeypatch.setattr(
+        "cpn.tasks.predict.TrainedDetector.from_checkpoint", lambda *_, **__: find_nobody
+    )
     out = predict(predict_config(tiny_coco.images, detector="d")).parent
     assert read(out / "predictions.json") == []
     assert read(out / "results.json") == []
