@@ -2,12 +2,24 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
 
 from cpn.errors import UserError
 from cpn.video.frames import VideoFrame
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, OpenCV does not tell of every way of opening a camera that it tries in vain."""
+    before = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(before)
 
 
 class Camera:
@@ -22,7 +34,8 @@ class Camera:
 
     def __init__(self, index: int) -> None:
         self._name = f"source=camera:{index}"
-        self._capture = cv2.VideoCapture(index)
+        with _quiet():
+            self._capture = cv2.VideoCapture(index)
         if not self._capture.isOpened():
             raise UserError(
                 f"{self._name}: there is no such camera, or another program has it or it may not be"

@@ -117,6 +117,7 @@ def predict_config(checkpoint: Path) -> MakePredictConfig:
         values = {"checkpoint": str(checkpoint), "source": str(source), **given}
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             composed = compose("predict", list(overrides))
+        composed.detector.file = values.pop("detector_file", None)
         for name, value in values.items():
             composed[name] = str(value) if isinstance(value, Path) else value
         return validate(composed, PredictConfig)
