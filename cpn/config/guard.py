@@ -44,11 +44,8 @@ def refused_override(text: str) -> Problem | None:
 
 def refused_option(group_override: str) -> Problem | None:
     """Say why an override of a group may not be used: its options are files in its own folder."""
-    group, _, option = group_override.partition("=")
-    if _WAY_OUT.search(option):
-        what = "an option is a file's name in the group's folder, no path"
-        own = group.lstrip("+~").partition("@")[0]
-        return Problem(group_override, f"{what}; a file of yours is a key's: {own}.<key>=…")
+    if _WAY_OUT.search(group_override.partition("=")[2]):
+        return Problem(group_override, "an option is a file's name in the group's folder, no path")
     return None
 
 

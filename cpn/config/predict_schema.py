@@ -7,15 +7,14 @@ from pydantic import Field, model_validator
 from cpn.config.network_schema import NonNegative, Positive, PositiveInt, Probability, Strict
 
 
-class FinderConfig(Strict):
-    """The detector that finds the people, and which of them count."""
+class FoundPeopleConfig(Strict):
+    """Which of the people that the detector finds count."""
 
-    file: str | None = Field(description="model.safetensors of a detector; null: there is none")
     score_threshold: Probability | None = Field(
-        description="boxes below it do not count; null: as the file says"
+        description="boxes below it do not; null: as the detector's file says"
     )
     max_people: PositiveInt | None = Field(
-        description="most per photo or frame; null: as the file says"
+        description="most per photo or frame; null: as the detector's file says"
     )
 
 
@@ -46,7 +45,8 @@ class PredictConfig(Strict):
     source: str = Field(
         description="a photo, a folder of photos, a video, camera or camera:<number>"
     )
-    detector: FinderConfig
+    detector: str | None = Field(description="model.safetensors of a detector; it finds the people")
+    detections: FoundPeopleConfig
     boxes: str | None = Field(
         description="COCO JSON with person boxes of photos; without it and a detector the whole"
         " image is one person"
@@ -74,9 +74,9 @@ class PredictConfig(Strict):
 
     @model_validator(mode="after")
     def _people_come_from_one_place(self) -> Self:
-        if self.boxes is not None and self.detector.file is not None:
+        if self.boxes is not None and self.detector is not None:
             raise ValueError(
-                f"boxes={self.boxes} and detector.file={self.detector.file} contradict each other:"
+                f"boxes={self.boxes} and detector={self.detector} contradict each other:"
                 " both say where the people are; leave one of them out"
             )
         return self

@@ -53,7 +53,7 @@ def predict(config: PredictConfig) -> Path:
 def _load_predictor(config: PredictConfig) -> Predictor:
     return Predictor.from_checkpoint(
         config.checkpoint,
-        detector=None if config.detector.file is None else _detector(config, config.detector.file),
+        detector=None if config.detector is None else _detector(config, config.detector),
         device=config.device,
         precision=config.precision,
         batch_size=config.batch_size,
@@ -65,8 +65,8 @@ def _detector(config: PredictConfig, path: str) -> PersonDetector:
         path,
         device=config.device,
         precision=inference_precision(config.precision, select_device(config.device)),
-        score_threshold=config.detector.score_threshold,
-        max_people=config.detector.max_people,
+        score_threshold=config.detections.score_threshold,
+        max_people=config.detections.max_people,
     )
 
 

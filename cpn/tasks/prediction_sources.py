@@ -88,7 +88,7 @@ def open_source(config: PredictConfig) -> AbstractContextManager[Source]:
     if config.boxes is not None:
         raise UserError(
             f"boxes={config.boxes} is for photos; of source={config.source} a detector finds the"
-            " people in every frame: detector.file=<model.safetensors>"
+            " people in every frame: detector=<model.safetensors>"
         )
     if camera is not None:
         return CameraSource(config, int(camera[1] or 0))

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 import cpn.config.data_schema
 import cpn.config.demo_schema
+import cpn.config.detection_schema
 import cpn.config.detector_schema
 import cpn.config.evaluation_schema
 import cpn.config.predict_schema
@@ -50,6 +51,7 @@ def _schemas() -> dict[str, type[BaseModel]]:
         cpn.config.data_schema,
         cpn.config.demo_schema,
         cpn.config.detector_schema,
+        cpn.config.detection_schema,
         cpn.config.evaluation_schema,
         cpn.config.predict_schema,
         cpn.config.schema,

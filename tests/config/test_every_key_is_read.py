@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 import cpn.config.data_schema
 import cpn.config.demo_schema
+import cpn.config.detection_schema
 import cpn.config.detector_schema
 import cpn.config.evaluation_schema
 import cpn.config.predict_schema
@@ -38,6 +39,7 @@ def _primary_schemas() -> list[type[BaseModel]]:
             cpn.config.data_schema,
             cpn.config.demo_schema,
             cpn.config.detector_schema,
+            cpn.config.detection_schema,
             cpn.config.evaluation_schema,
             cpn.config.predict_schema,
             cpn.config.search_schema,

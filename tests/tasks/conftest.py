@@ -65,7 +65,7 @@ def tiny_detector(tiny_coco: Any, tmp_path: Path) -> Callable[..., TrainDetector
     ]
 
     def make(*more: str) -> TrainDetectorConfig:
-        if not any(override.startswith("detector=") for override in more):
+        if not any(override.startswith("network=") for override in more):
             more = (
                 "detector.retinanet.candidates_per_level=20",
                 "detector.retinanet.norm=none",
@@ -117,7 +117,6 @@ def predict_config(checkpoint: Path) -> MakePredictConfig:
         values = {"checkpoint": str(checkpoint), "source": str(source), **given}
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             composed = compose("predict", list(overrides))
-        composed.detector.file = values.pop("detector_file", None)
         for name, value in values.items():
             composed[name] = str(value) if isinstance(value, Path) else value
         return validate(composed, PredictConfig)

@@ -119,10 +119,8 @@ def test_batches_change_nothing(
 def test_a_detector_finds_the_people(
     predict_config: MakeConfig, tiny_coco: Any, detector: PretendedDetector
 ) -> None:
-    limits = ("detector.score_threshold=0.3", "detector.max_people=5")
-    chosen = predict_config(
-        tiny_coco.images, *limits, detector_file="d.safetensors", batch_images=3
-    )
+    limits = ("detections.score_threshold=0.3", "detections.max_people=5")
+    chosen = predict_config(tiny_coco.images, *limits, detector="d.safetensors", batch_images=3)
     out = predict(chosen).parent
     assert detector.asked == [3, 1]
     path, options = detector.__dict__["made"]
@@ -149,7 +147,7 @@ def test_nobody_found(
     monkeypatch.setattr(
         "cpn.tasks.predict.TrainedDetector.from_checkpoint", lambda *_, **__: find_nobody
     )
-    out = predict(predict_config(tiny_coco.images, detector_file="d")).parent
+    out = predict(predict_config(tiny_coco.images, detector="d")).parent
     assert read(out / "predictions.json") == []
     assert read(out / "results.json") == []
     assert people_per_frame(out) == [0, 0, 0, 0]

@@ -49,16 +49,14 @@ def test_people_of_a_video_are_tracked_and_smoothed(
 ) -> None:
     clip = write_clip(tmp_path / "a.mp4")
     tracked = ("tracking.enabled=true",)
-    out = predict(predict_config(clip, *tracked, detector_file="d", out=tmp_path / "raw")).parent
+    out = predict(predict_config(clip, *tracked, detector="d", out=tmp_path / "raw")).parent
     numbers = [[person["track"] for person in line["people"]] for line in lines(out)]
     assert {number for frame in numbers for number in frame} == {1, 2}
     assert [set(frame) for frame in numbers[:4]] == [{1}, {1, 2}, {1}, {1, 2}]
     raw = lines(out)
     smooth = (*tracked, "smoothing.enabled=true", "smoothing.min_cutoff=0.001", "smoothing.beta=0")
     out = predict(
-        predict_config(
-            clip, *smooth, detector_file="d", keypoint_threshold=0.0, out=tmp_path / "smooth"
-        )
+        predict_config(clip, *smooth, detector="d", keypoint_threshold=0.0, out=tmp_path / "smooth")
     ).parent
 
     def travelled(frames: Lines) -> float:
@@ -139,7 +137,7 @@ def test_what_was_done_before_ctrl_c_is_whole(
 
     monkeypatch.setattr(PretendedDetector, "__call__", stopping)
     clip = write_clip(tmp_path / "a.mp4")
-    chosen = predict_config(clip, detector_file="d", batch_images=2)
+    chosen = predict_config(clip, detector="d", batch_images=2)
     with pytest.raises(PredictionStopped, match="stopped after 4 frames, which are in"):
         predict(chosen)
     out = Path(chosen.out)
@@ -197,7 +195,7 @@ def test_options_that_contradict_each_other(predict_config: MakeConfig, tmp_path
     with pytest.raises(UserError, match="max_frames=3 is for videos and cameras"):
         predict(predict_config(tmp_path / "b.jpg", max_frames=3))
     with pytest.raises((UserError, ValidationError), match="both say where the people are"):
-        predict_config(tmp_path, boxes="b.json", detector_file="d")
+        predict_config(tmp_path, boxes="b.json", detector="d")
     with pytest.raises((UserError, ValidationError), match=r"needs tracking\.enabled=true"):
         predict_config(clip, "smoothing.enabled=true")
 

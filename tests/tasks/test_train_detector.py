@@ -21,7 +21,7 @@ from tests.conftest import TinyCoco
 Make = Callable[..., TrainDetectorConfig]
 SQUARE = [[4.0, 4.0, 30.0, 4.0, 30.0, 44.0, 4.0, 44.0]]
 SMALL_ROI_HEADS = (
-    *("detector=mask_rcnn_small", "detector.pyramid.channels=8", "detector.mask_rcnn.box_width=8"),
+    *("network=mask_rcnn_small", "detector.pyramid.channels=8", "detector.mask_rcnn.box_width=8"),
     "detector.mask_rcnn.mask={roi_size: 14, convs: 1, width: 8}",
 )
 
