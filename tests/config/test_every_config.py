@@ -11,19 +11,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
-import cpn.config.data_schema
-import cpn.config.demo_schema
-import cpn.config.detection_schema
-import cpn.config.detector_schema
-import cpn.config.evaluation_schema
-import cpn.config.predict_schema
-import cpn.config.schema
-import cpn.config.search_schema
-import cpn.config.study_schema
 from cpn.config.allowed import all_paths, descend, dotted, keys_of
 from cpn.config.composed import validate
 from cpn.config.guard import refuse_hostile_yaml
 from cpn.config.validation import ConfigError
+from tests.config.schemas import schemas
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -47,18 +39,7 @@ def _primary_names() -> list[str]:
 @cache
 def _schemas() -> dict[str, type[BaseModel]]:
     """Read which schema each script gives its primary config: `@script("train", TrainConfig)`."""
-    homes = (
-        cpn.config.data_schema,
-        cpn.config.demo_schema,
-        cpn.config.detector_schema,
-        cpn.config.detection_schema,
-        cpn.config.evaluation_schema,
-        cpn.config.predict_schema,
-        cpn.config.schema,
-        cpn.config.search_schema,
-        cpn.config.study_schema,
-    )
-    known = {name: value for home in homes for name, value in vars(home).items()}
+    known = schemas()
     found = {}
     for file in (ROOT / "scripts").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

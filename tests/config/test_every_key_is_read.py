@@ -15,15 +15,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-import cpn.config.data_schema
-import cpn.config.demo_schema
-import cpn.config.detection_schema
-import cpn.config.detector_schema
-import cpn.config.evaluation_schema
-import cpn.config.predict_schema
-import cpn.config.schema
-import cpn.config.search_schema
-import cpn.config.study_schema
+from tests.config.schemas import schemas
 
 ROOT = Path(__file__).parents[2]
 CONFIG_FOLDER = ROOT / "cpn" / "config"
@@ -32,22 +24,7 @@ Key = tuple[str, str]
 
 def _primary_schemas() -> list[type[BaseModel]]:
     """List the schemas that no other schema contains: one per script."""
-    classes = [
-        value
-        for module in (
-            cpn.config.schema,
-            cpn.config.data_schema,
-            cpn.config.demo_schema,
-            cpn.config.detector_schema,
-            cpn.config.detection_schema,
-            cpn.config.evaluation_schema,
-            cpn.config.predict_schema,
-            cpn.config.search_schema,
-            cpn.config.study_schema,
-        )
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, BaseModel) and value.model_fields
-    ]
+    classes = [schema for schema in schemas().values() if schema.model_fields]
     inside = {below for schema in classes for below in _models_in(schema) if below is not schema}
     return [schema for schema in classes if schema not in inside]
 
