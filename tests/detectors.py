@@ -39,7 +39,7 @@ def import_config(
     source: object, out: object, detector: str, *overrides: str
 ) -> ImportDetectorConfig:
     """Compose `scripts/import_detector.py`'s config."""
-    given = [f"source={source}", f"out={out}", f"detector={detector}", *overrides]
+    given = [f"source={source}", f"out={out}", f"network={detector}", *overrides]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return validate(compose("import_detector", given), ImportDetectorConfig)
 

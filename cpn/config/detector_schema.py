@@ -105,7 +105,7 @@ class DetectorConfig(Strict):
         if given != [self.kind]:
             raise ValueError(
                 f"kind={self.kind} goes with the group {self.kind} and no other, got "
-                f"{', '.join(given) or 'none'}; use detector={self.kind}"
+                f"{', '.join(given) or 'none'}; use network={self.kind}"
             )
         return self
 

@@ -68,7 +68,7 @@ def _converted(
 ) -> tuple[DetectorConfig, dict[str, Tensor]]:
     detector = config.detector
     if (kind := detector_kind(state)) != detector.kind:
-        raise UserError(f"it is a {kind}, not a {detector.kind}: use detector={kind}")
+        raise UserError(f"it is a {kind}, not a {detector.kind}: use network={kind}")
     anchors = detector.anchors
     classes = count_classes(state, anchors_per_cell=len(anchors.ratios) * anchors.scales_per_octave)
     converted = convert_torchvision(

@@ -122,7 +122,7 @@ def test_torchvisions_own_file_is_fetched(
 @pytest.mark.parametrize(
     ("kind", "overrides", "message"),
     [
-        ("mask_rcnn", [], r"theirs\.pth: it is a retinanet, not a mask_rcnn: use detector=retina"),
+        ("mask_rcnn", [], r"theirs\.pth: it is a retinanet, not a mask_rcnn: use network=retina"),
         ("retinanet", ["detector.anchors.ratios=[1,2]"], r"45 class scores per cell, which 6 anch"),
         ("retinanet_v2", [], r"do not fit the model; missing: .*\.conv\.0\.1\.weight"),
         ("retinanet", ["backbone=resnet34"], r"do not fit the model; missing: backbone\.body\.la"),
