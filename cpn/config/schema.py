@@ -61,10 +61,12 @@ class EngineConfig(Strict):
     sync_batch_norm: bool
     freeze_batch_norm: bool
     evaluate_every: PositiveInt = Field(description="epochs between evaluations")
+    # With defaults: model files from before these keys stay readable.
     save_every_steps: PositiveInt | None = Field(
-        description="optimizer steps between training states, beside those after each epoch"
+        default=None,
+        description="optimizer steps between training states, beside those after each epoch",
     )
-    save_every_minutes: Positive | None = Field(description="the same in minutes")
+    save_every_minutes: Positive | None = Field(default=None, description="the same in minutes")
     log_every: PositiveInt = Field(description="optimizer steps between log lines")
     timeout_seconds: Positive = Field(description="how long a rank waits for the others")
 
