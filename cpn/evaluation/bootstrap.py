@@ -4,11 +4,11 @@ Images are what a data set is drawn in, so they are what is drawn again; people 
 together. Matches are not made anew: a match depends on nothing outside its image (Efron and
 Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 16).
 
-Legend: I images, R resamples, S sets of results.
+Legend: I images, R resamples, S sets of results, M numbers.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from cpn.evaluation.coco_keypoints import COCO_METRICS
 from cpn.evaluation.matching import WEIGHTS_AT_ONCE, IntArray, Matches
 
 FloatArray = NDArray[np.float64]
+Statistics: TypeAlias = Callable[[Matches, IntArray], FloatArray]
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -111,10 +112,23 @@ def paired_bootstrap(
     return found
 
 
-def resampled_statistics(sets: Sequence[Matches], *, resamples: int, seed: int) -> FloatArray:
-    """(S, R, 10) numbers of several sets of results on the same resamples of their images."""
+def resampled_statistics(
+    sets: Sequence[Matches],
+    *,
+    resamples: int,
+    seed: int,
+    statistics: Statistics = Matches.statistics,
+) -> FloatArray:
+    """(S, R, M) numbers of several sets of results on the same resamples of their images.
+
+    Args:
+        sets: of the same images.
+        resamples: R.
+        seed: of the resamples.
+        statistics: gives (r, M) of (r, I) weights; COCO's ten of keypoints if not told.
+    """
     parts = [
-        np.stack([matches.statistics(weights) for matches in sets])
+        np.stack([statistics(matches, weights) for matches in sets])
         for weights in _weights(len(sets[0].image_ids), resamples, seed)
     ]
     return np.concatenate(parts, axis=1)

@@ -1,15 +1,15 @@
 """Which result found which person, as COCO's evaluation decides it: all that AP is made of.
 
-The ten numbers follow from it in milliseconds, for any weights of the images. Resampling images, as
+COCO's numbers follow from it in milliseconds, for any weights of the images. Resampling images, as
 a bootstrap does, changes weights and never a match.
 
-Legend: A area classes, T OKS thresholds, D results, G people, I images, R sets of weights.
+Legend: A area classes, T thresholds, D results, G people, I images, R sets of weights, M numbers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,10 @@ RECALLS = np.linspace(0.0, 1.0, 101)  # at which precision is averaged (COCO)
 EPSILON = float(np.spacing(1))  # of pycocotools' precision
 WEIGHTS_AT_ONCE = 16  # keeps what is in work in the processor's cache
 
-# What each of the ten numbers averages: area class, threshold (None: all), precision or recall.
-AVERAGES = (
+# What a number averages: area class, threshold (None: all), precision or recall.
+Average: TypeAlias = tuple[int, float | None, Literal["precision", "recall"]]
+# The ten numbers of COCO's keypoint evaluation.
+KEYPOINT_AVERAGES: tuple[Average, ...] = (
     *((0, None, "precision"), (0, 0.5, "precision"), (0, 0.75, "precision")),
     *((1, None, "precision"), (2, None, "precision")),
     *((0, None, "recall"), (0, 0.5, "recall"), (0, 0.75, "recall")),
@@ -33,16 +35,17 @@ AVERAGES = (
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """The outcome of matching results with people, per area class and OKS threshold.
+    """The outcome of matching results with people, per area class and threshold of OKS or box IoU.
 
-    The area classes are all, medium and large. Ignored are results on crowds, on people without
-    labelled keypoints, and those outside the area class; they are neither right nor wrong.
+    The area classes are all, medium and large; of boxes all, small, medium and large. Ignored are
+    results on crowds, on people without labelled keypoints, and those outside the area class; they
+    are neither right nor wrong.
 
     Attributes:
         image_ids: (I,) int64.
-        thresholds: (T,) of OKS.
+        thresholds: (T,) of OKS or IoU.
         result_images: (D,) positions in `image_ids`; results by falling score, 20 per image at most
-            (COCO's maxDets), equal scores in the order of the images.
+            (COCO's maxDets; 100 boxes), equal scores in the order of the images.
         result_numbers: (D,) int64 which of the results that were given, from 0.
         scores: (D,) float64.
         matched: (A, T, D) whether a result found a person.
@@ -99,33 +102,52 @@ class Matches:
         first = {name: getattr(self, name)[:1] for name in ("matched", "ignored", "counted")}
         return replace(self, **first)
 
+    def best_of_each_image(self, most: int) -> Self:
+        """With at most so many results of each image: its first ones.
+
+        COCO matches results of an image from the best one on, so that a match depends on no worse
+        result.
+        """
+        by_image = np.argsort(self.result_images, kind="stable")
+        counts = np.bincount(self.result_images, minlength=len(self.image_ids))
+        ranks = np.empty_like(by_image)
+        ranks[by_image] = np.arange(len(by_image)) - np.repeat(np.cumsum(counts) - counts, counts)
+        kept = ranks < most
+        of_results = ("result_images", "result_numbers", "scores", "matched", "ignored")
+        return replace(self, **{name: getattr(self, name)[..., kept] for name in of_results})
+
     def precisions(self) -> FloatArray:
         """(A, T, 101) precision at the recalls `RECALLS`; NaN without people to find."""
         ones = np.ones((1, len(self.image_ids)), dtype=np.int64)
         return np.asarray(self._curves(ones)[0][0])
 
-    def statistics(self, weights: IntArray | None = None) -> FloatArray:
-        """The ten numbers of COCO's keypoint evaluation, NaN where there is nobody to find.
+    def statistics(
+        self, weights: IntArray | None = None, averages: Sequence[Average] = KEYPOINT_AVERAGES
+    ) -> FloatArray:
+        """Numbers of COCO's evaluation, NaN where there is nobody to find.
 
         Args:
             weights: (R, I) how often each image counts, 0 or more; None: each once.
+            averages: the M numbers; the ten of keypoints if not told.
 
         Returns:
-            (R, 10); (10,) without weights, equal to pycocotools' to the last bit.
+            (R, M); (M,) without weights, equal to pycocotools' to the last bit.
         """
         if weights is None:
             ones = np.ones((1, len(self.image_ids)), dtype=np.int64)
-            return np.asarray(self.statistics(ones)[0])
+            return np.asarray(self.statistics(ones, averages)[0])
         parts = []
         for start in range(0, len(weights), WEIGHTS_AT_ONCE):
             precision, recall = self._curves(weights[start : start + WEIGHTS_AT_ONCE])
-            parts.append(self._averages(precision, recall))
-        return np.concatenate(parts) if parts else np.zeros((0, len(AVERAGES)))
+            parts.append(self._averages(precision, recall, averages))
+        return np.concatenate(parts) if parts else np.zeros((0, len(averages)))
 
-    def _averages(self, precision: FloatArray, recall: FloatArray) -> FloatArray:
+    def _averages(
+        self, precision: FloatArray, recall: FloatArray, averages: Sequence[Average]
+    ) -> FloatArray:
         kinds = {"precision": precision, "recall": recall[..., None]}
         columns = []
-        for area, threshold, kind in AVERAGES:
+        for area, threshold, kind in averages:
             if area >= len(self.matched):
                 columns.append(np.full(len(precision), np.nan))
                 continue

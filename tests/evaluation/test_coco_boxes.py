@@ -4,10 +4,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cpn.errors import UserError
 from cpn.evaluation import BOX_METRICS, evaluate_boxes
+from cpn.evaluation.coco_boxes import box_statistics, match_boxes
 
 Document = dict[str, Any]
 Results = list[dict[str, Any]]
@@ -84,3 +86,44 @@ def test_bad_detections_are_refused(
     detections[1] |= change
     with pytest.raises(UserError, match=message):
         evaluate_boxes(document, detections)
+
+
+def crowded(seed: int, *, images: int = 4) -> tuple[Document, Results]:
+    """People of all sizes, some of them crowds; up to 14 boxes a photo, many scores equal."""
+    rng = np.random.default_rng(seed)
+    people, found = [], []
+    for image_id in range(1, images + 1):
+        for _ in range(rng.integers(0, 6)):
+            box = np.r_[rng.uniform(0, 200, 2), rng.choice([12, 50, 150], 2)]
+            person = {"id": len(people) + 1, "image_id": image_id, "category_id": 1}
+            person |= {"bbox": box.tolist(), "area": float(box[2] * box[3])}
+            people.append(person | {"iscrowd": int(rng.random() < 0.2)})
+            found += [(image_id, box + rng.normal(0, 4, 4)) for _ in range(rng.integers(0, 3))]
+        found += [(image_id, rng.uniform(1, 200, 4)) for _ in range(rng.integers(0, 4))]
+    results = [
+        {"image_id": image_id, "category_id": 1, "bbox": np.abs(box).tolist(), "score": score}
+        for (image_id, box), score in zip(found, rng.integers(1, 6, len(found)) / 5, strict=True)
+    ]
+    document: Document = {
+        "images": [{"id": i + 1, "width": 400, "height": 400} for i in range(images)]
+    }
+    document |= {"annotations": people, "categories": [{"id": 1, "name": "person"}]}
+    return document, results
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_matches_give_the_same_numbers_to_the_last_bit(seed: int) -> None:
+    found = match_boxes(*crowded(seed))
+    matches = found.coco.matches()
+    assert [len(matches.matched), len(matches.thresholds)] == [4, 10]
+    np.testing.assert_array_equal(box_statistics(matches), list(found.metrics.values()))
+
+
+def test_weights_of_images_are_those_of_a_resample() -> None:
+    """Photo 1 three times and the others not at all is photo 1 alone."""
+    document, results = crowded(3)
+    matches = match_boxes(document, results).coco.matches()
+    alone = evaluate_boxes(*crowded(3), image_ids=[1])
+    drawn = box_statistics(matches, np.array([[1, 0, 0, 0], [1, 1, 1, 1]]))
+    np.testing.assert_allclose(drawn[0], list(alone.values()), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(drawn[1], box_statistics(matches))

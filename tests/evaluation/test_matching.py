@@ -53,6 +53,14 @@ def test_an_ignored_result_is_neither_right_nor_wrong() -> None:
     assert (wrong.statistics()[AP], ignored.statistics()[AP]) == pytest.approx((0.5, 1.0))
 
 
+def test_the_best_of_each_image_by_falling_score() -> None:
+    found = matches([[True, False, True, True]] * 2, [1, 0, 1, 0], [0, 1, 1])
+    best = found.best_of_each_image(1)
+    assert best.result_numbers.tolist() == [0, 1]
+    assert best.statistics()[AR] == pytest.approx(1 / 3)
+    assert found.best_of_each_image(2).statistics()[AR] == pytest.approx(1.0)
+
+
 def test_weights_stand_for_repeated_images() -> None:
     once = matches([[True, False, True]] * 2, [0, 1, 2], [0, 1, 2])
     # Image 1, with its wrong result and its person not found, twice; image 2 not at all.
