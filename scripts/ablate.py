@@ -11,8 +11,9 @@ def main(config: AblateConfig) -> None:
     """Run an ablation study."""
     listen_for_stop()
     from cpn.tasks.ablate import ablate  # noqa: PLC0415 - --help must not wait for torch
+    from cpn.tasks.ablation.subjects import POSES  # noqa: PLC0415
 
-    ablate(config, Composer("train", TrainConfig))
+    ablate(config, Composer("train", TrainConfig), POSES)
 
 
 if __name__ == "__main__":

@@ -142,9 +142,13 @@ def _table(outcome: StudyOutcome, title: str, made: _Columns) -> Table:
 
 
 def _result_columns(outcome: StudyOutcome) -> _Columns:
+    ap = outcome.wording.ap
     yield _names(outcome)
     yield Column("seeds", "whose runs are done"), _seeds
-    yield Column("AP", "OKS AP in percent, mean over seeds, with its interval"), _metric("AP")
+    yield (
+        Column("AP", f"{ap} in percent, mean over seeds, with its interval"),
+        _metric("AP"),
+    )
     yield (
         Column("difference", f"of AP to {outcome.baseline}, in percentage points"),
         lambda x: _BASELINE if x.name == outcome.baseline else _gap(x.gap),
@@ -175,13 +179,13 @@ def _cost_columns(outcome: StudyOutcome) -> _Columns:
     yield _names(outcome)
     yield Column("parameters (M)", "millions of weights"), _cost(lambda x: x.parameters / 1e6)
     yield (
-        Column("GFLOPs", "billions of multiply-adds for one person"),
+        Column("GFLOPs", f"billions of multiply-adds for {outcome.wording.sample}"),
         _cost(lambda x: x.gflops, ".3f"),
     )
     if any(x.published_gflops is not None for x in outcome.variants):
         yield Column("paper's GFLOPs", "as published"), _known(lambda x: x.published_gflops, ".2f")
     yield Column("images/s", "in training"), _cost(lambda x: x.training_rate, ",.1f")
-    yield Column("latency ms", "of the network for one person"), _cost(lambda x: x.latency_ms)
+    yield Column("latency ms", outcome.wording.latency), _cost(lambda x: x.latency_ms)
     yield Column("peak MiB", "of a training process"), _cost(lambda x: x.memory_mib, ",.0f")
     yield Column("epochs", "of its runs"), _known(lambda x: x.epochs, ",")
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cpn.ablation.subject import Wording
+
 
 class Estimate(NamedTuple):
     """A mean over seeds with its interval over seeds and images; ends are NaN if unknown."""
@@ -37,9 +39,9 @@ class Cost:
 
     Attributes:
         parameters: weights.
-        gflops: billions of multiply-adds for one person, as papers count.
+        gflops: billions of multiply-adds for one person or photo, as papers count.
         training_rate: images per second in training, reading included.
-        latency_ms: of the network for one person, without flip test.
+        latency_ms: for one person, of the network without flip test; or from photo to boxes.
         memory_mib: peak of a training process; of its memory on a GPU.
     """
 
@@ -73,7 +75,7 @@ class VariantOutcome:
         name: of the variant.
         overrides: what it changes.
         seeds: whose runs are done, ascending.
-        metrics: the ten COCO numbers by name, from AP on; empty before the first run is done.
+        metrics: the COCO numbers by name, from AP on; empty before the first run is done.
         gap: of AP to the baseline; None for the baseline, and where one of them has no run.
         keypoints: by keypoint name, how much its AP differs from the baseline's; p-values are not
             adjusted for the number of keypoints.
@@ -110,6 +112,7 @@ class StudyOutcome:
         baseline: name of the variant that the others are compared with.
         variants: in the order of the study's file.
         facts: data, boxes, shared overrides, machine: by name, for the head of the table.
+        wording: what AP and costs are of.
         confidence: of all intervals.
         is_complete: whether every run is done, or was cut by a budget.
         conclusions: what can be said, in sentences.
@@ -121,6 +124,7 @@ class StudyOutcome:
     baseline: str
     variants: tuple[VariantOutcome, ...]
     facts: Mapping[str, str]
+    wording: Wording
     confidence: float
     is_complete: bool
     conclusions: tuple[str, ...] = ()

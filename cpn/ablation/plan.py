@@ -2,20 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cpn.config.schema import TrainConfig
+from cpn.config.schema import TrainingConfig
 from cpn.config.study_schema import OWN_KEYS, StudyConfig, VariantConfig
 from cpn.config.validation import ConfigError, Problem
 from cpn.errors import UserError
 
-Compose = Callable[[Sequence[str]], TrainConfig]
+Compose = Callable[[Sequence[str]], TrainingConfig]
 
-# Keys that change how a trained network is used, and nothing of its training.
-USE_KEYS = ("decode", "postprocess", "boxes", "detections", "evaluation")
+# What is for the study itself on the command line of one: first words of the keys.
+STUDY_KEYS = ("study", "detector_study", "ablation", "out", "dry_run")
 # What changes neither the weights nor the figures.
 IDLE_KEYS = {
     "data": ("workers", "cache_copies", "cache_gib", "on_error", "max_skipped"),
@@ -30,15 +30,15 @@ class Run:
     Attributes:
         variant: its name.
         seed: of the training.
-        training: how its network is trained, decoding and boxes as all variants share them.
+        training: how its network is trained, what only its use needs as all variants share it.
         use: how it is evaluated.
         folder: of a training that exists already; None: the study's own, by its id.
     """
 
     variant: str
     seed: int
-    training: TrainConfig
-    use: TrainConfig
+    training: TrainingConfig
+    use: TrainingConfig
     folder: Path | None = None
 
     @property
@@ -89,7 +89,12 @@ def chosen_variants(study: StudyConfig) -> dict[str, VariantConfig]:
 
 
 def plan_variants(
-    study: StudyConfig, given: Sequence[str], compose: Compose, *, epochs: Mapping[str, int]
+    study: StudyConfig,
+    given: Sequence[str],
+    compose: Compose,
+    *,
+    use_keys: Collection[str],
+    epochs: Mapping[str, int],
 ) -> dict[str, Variant]:
     """Composes every variant with every seed, so that nothing wrong is found out later.
 
@@ -97,12 +102,13 @@ def plan_variants(
         study: variants, seeds.
         given: what all variants share, as on the command line.
         compose: the training config that overrides make.
+        use_keys: see `Subject.use_keys`.
         epochs: by variant's name, where a budget allows fewer than the config asks for.
 
     Raises:
         ConfigError: with every problem of every variant.
     """
-    shared = shared_overrides(given, ("study", "out", "dry_run"))
+    shared = shared_overrides(given, STUDY_KEYS)
     problems: list[Problem] = []
     variants = {}
     for name, settings in chosen_variants(study).items():
@@ -111,7 +117,7 @@ def plan_variants(
         try:
             require_free(settings.overrides)
             overrides = [*settings.overrides, *cut]
-            runs = compose_runs(name, study.seeds, shared, overrides, compose)
+            runs = compose_runs(name, study.seeds, shared, overrides, compose, use_keys=use_keys)
             variants[name] = Variant(name, settings, runs)
         except ConfigError as error:
             problems += [Problem(where, str(problem)) for problem in error.problems]
@@ -152,7 +158,7 @@ def require_comparable(variants: Iterable[Variant]) -> None:
                 )
 
 
-def fingerprint(config: TrainConfig) -> str:
+def fingerprint(config: TrainingConfig) -> str:
     """Twelve hexadecimal digits of what decides the outcome of a config."""
     # A key that is younger than a study, and has its default, leaves the study's ids as they are.
     values: dict[str, Any] = config.model_dump(
@@ -192,7 +198,13 @@ def require_free(overrides: Iterable[str]) -> None:
 
 
 def compose_runs(
-    name: str, seeds: Iterable[int], shared: list[str], overrides: list[str], compose: Compose
+    name: str,
+    seeds: Iterable[int],
+    shared: list[str],
+    overrides: list[str],
+    compose: Compose,
+    *,
+    use_keys: Collection[str],
 ) -> dict[int, Run]:
     """The runs of one combination of overrides.
 
@@ -202,11 +214,12 @@ def compose_runs(
         shared: overrides of all variants; the variant's own count more.
         overrides: of the variant.
         compose: the training config that overrides make.
+        use_keys: see `Subject.use_keys`.
 
     Raises:
         ConfigError: with every problem.
     """
-    for_training = [text for text in overrides if key_of(text).split(".")[0] not in USE_KEYS]
+    for_training = [text for text in overrides if not _is_within(key_of(text), use_keys)]
     training = use = compose(_merged(shared, overrides))
     if for_training != overrides:
         training = compose(_merged(shared, for_training))
@@ -219,6 +232,10 @@ def compose_runs(
         )
         for seed in seeds
     }
+
+
+def _is_within(key: str, groups: Iterable[str]) -> bool:
+    return any(f"{key}.".startswith(f"{group}.") for group in groups)
 
 
 def _merged(shared: Sequence[str], own: Sequence[str]) -> list[str]:

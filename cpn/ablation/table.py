@@ -52,10 +52,10 @@ def markdown(outcome: StudyOutcome) -> str:
 def _explanation(outcome: StudyOutcome) -> str:
     """What the figures of the first table are, in one paragraph."""
     return (
-        f"AP in percent, mean over seeds, with its {confidence_text(outcome)} interval over seeds"
-        f" and images; difference to {_text(outcome.baseline)} in percentage points; p: how often"
-        " equal variants would differ that much or more; p (Holm): raised for the number of"
-        f" variants compared, bold where below {ALPHA}. {UNKNOWN}: unknown."
+        f"{outcome.wording.ap} in percent, mean over seeds, with its {confidence_text(outcome)}"
+        f" interval over seeds and images; difference to {_text(outcome.baseline)} in percentage"
+        " points; p: how often equal variants would differ that much or more; p (Holm): raised for"
+        f" the number of variants compared, bold where below {ALPHA}. {UNKNOWN}: unknown."
     )
 
 

@@ -1,11 +1,12 @@
-"""The configuration of `scripts/ablate.py`: a study of named variants; see `cpn.config.schema`."""
+"""The configuration of studies of named variants; see `cpn.config.schema`."""
 
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from cpn.config.detection_schema import TrainDetectorConfig
 from cpn.config.network_schema import Count, Positive, PositiveInt, Strict
-from cpn.config.schema import TrainConfig
+from cpn.config.schema import TrainConfig, TrainingConfig
 
 
 def _not_the_trainings(name: str) -> str:
@@ -26,14 +27,14 @@ OWN_KEYS = ("seed", "run")
 class PublishedFigure(Strict):
     """What a paper reports of a variant; it stands beside ours in the table."""
 
-    ap: float | None = Field(default=None, ge=0, le=100, description="OKS AP in percent")
+    ap: float | None = Field(default=None, ge=0, le=100, description="in percent")
     gflops: Positive | None = None
 
 
 class VariantConfig(Strict):
     """One row of the table."""
 
-    overrides: list[str] = Field(description="as on the command line of scripts/train.py")
+    overrides: list[str] = Field(description="as on the command line of a training")
     published: PublishedFigure = PublishedFigure()
 
 
@@ -83,8 +84,8 @@ class StudyConfig(Strict):
         return self
 
 
-class AblateConfig(TrainConfig):
-    """`scripts/ablate.py`: every variant of a study with every seed, and their table.
+class AblationConfig(TrainingConfig):
+    """Every variant of a study with every seed, and their table, whatever is trained.
 
     The rest is the training config that the variants change.
     """
@@ -92,6 +93,14 @@ class AblateConfig(TrainConfig):
     study: StudyConfig
     out: str = Field(min_length=1, description="folder of studies and of the runs they share")
     dry_run: bool = Field(description="only time the variants, and tell what the study would cost")
+
+
+class AblateConfig(AblationConfig, TrainConfig):
+    """`scripts/ablate.py`: a study of networks for poses."""
+
+
+class AblateDetectorConfig(AblationConfig, TrainDetectorConfig):
+    """`scripts/ablate_detector.py`: a study of person detectors."""
 
 
 NO_BUDGET = BudgetConfig(steps=None, minutes=None, halving=False)

@@ -23,7 +23,8 @@ from cpn.config.study_schema import (
 from cpn.errors import UserError
 from cpn.tasks.ablation.leader import measure_costs, places
 from cpn.tasks.ablation.study import PlannedStudy
-from cpn.tasks.ablation.worker import is_trained
+from cpn.tasks.ablation.subjects import POSES
+from cpn.tasks.ablation.work import is_trained
 from cpn.tasks.run_directory import RunDirectory, flatten, read_run_config
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def collect(config: CollectConfig) -> StudyOutcome:
     first = found[0].config
     planned = PlannedStudy(
         study=_study(config, variants, baseline),
+        subject=POSES,
         folders=folders,
         given=[f"runs={pattern}" for pattern in config.runs],
         variants=variants,
@@ -67,13 +69,13 @@ def collect(config: CollectConfig) -> StudyOutcome:
         facts={
             "runs": ", ".join(config.runs),
             "evaluated on": first.data.val.annotations,
-            "boxes": first.detections.file or "ground truth",
+            **POSES.facts(first),
             "network": "of the last epoch, not the best one",
         },
     )
     device = first.engine.device
     try:
-        measure_costs(planned.study, device, variants.values(), folders)
+        measure_costs(planned.study, device, variants.values(), folders, timer=POSES.timer)
     except UserError as error:
         logger.warning("costs are not told: %s", error)
     environments = places(config.jobs, device, len(planned.trainings))

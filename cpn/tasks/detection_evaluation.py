@@ -134,9 +134,13 @@ class EpochDetection:
     def __call__(self, module: nn.Module, _epoch: int) -> dict[str, float]:
         """`evaluate` of the trainer's task."""
         assert isinstance(module, Detector)
+        return self.detect(module).metrics
+
+    def detect(self, module: Detector) -> DetectionEvaluation:
+        """Finds the people of the photos and scores what was found; see `DetectionSet.evaluate`."""
 
         def find(images: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
             return find_people(module, images, device=self.context.device, precision=self.precision)
 
         with evaluation_mode(module):
-            return self.photos.evaluate(find, self.context).metrics
+            return self.photos.evaluate(find, self.context)

@@ -18,6 +18,7 @@ from cpn.errors import UserError
 from cpn.tasks.ablate import Composer
 from cpn.tasks.ablation.leader import places
 from cpn.tasks.ablation.search_leader import SearchLeader
+from cpn.tasks.ablation.subjects import POSES
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +67,9 @@ def search(config: SearchConfig, compose: Composer, compose_study: ComposeStudy)
     environments = places(config.search.jobs, config.engine.device, config.trials)
     count = len(environments)
     logger.info("search %s: %d trials, %d at a time", folders.name, config.trials, count)
-    SearchLeader(config.trials, config.search.seed, dimensions, plan, book, folders, report).lead(
-        environments, may_prune=config.search.pruner != "none"
-    )
+    SearchLeader(
+        *(config.trials, config.search.seed, dimensions, plan, book, folders, POSES.worker, report)
+    ).lead(environments, may_prune=config.search.pruner != "none")
     found = report()
     logger.info("\n%s\nwritten: %s", found.markdown(), folders.study)
     if not found.done:
@@ -115,7 +116,10 @@ def _planner(seed: int, shared: list[str], compose: Composer) -> Plan:
     @cache
     def composed(overrides: tuple[str, ...]) -> Run:
         require_free(overrides)
-        return compose_runs("trial", [seed], shared, list(overrides), compose)[seed]
+        runs = compose_runs(
+            "trial", [seed], shared, list(overrides), compose, use_keys=POSES.use_keys
+        )
+        return runs[seed]
 
     return lambda overrides: composed(tuple(overrides))
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from cpn.ablation.outcome import Cost, Curve, Estimate, Gap, StudyOutcome, VariantOutcome
 from cpn.skeleton import COCO_17
+from cpn.tasks.ablation.subjects import POSES
 
 NAN = math.nan
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
@@ -37,6 +38,7 @@ def study(*, seeds: int = 3, num_points: int = 240) -> StudyOutcome:
             "shared": "experiment=demo train.epochs=40 model.input=[192, 256]",
             "machine": "2 cores, no GPU",
         },
+        wording=POSES.wording,
         confidence=0.95,
         is_complete=True,
         conclusions=(

@@ -13,12 +13,14 @@ from cpn.ablation.plan import (
     require_distinct,
 )
 from cpn.config.composed import validate
-from cpn.config.schema import TrainConfig
+from cpn.config.schema import TrainConfig, TrainingConfig
 from cpn.config.study_schema import BudgetConfig, StudyConfig
 from cpn.config.validation import ConfigError
 from cpn.errors import UserError
+from cpn.tasks.ablation.subjects import POSES
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+USE_KEYS = POSES.use_keys
 
 
 def composed(overrides: Sequence[str]) -> TrainConfig:
@@ -47,7 +49,12 @@ def study(**variants: list[str]) -> StudyConfig:
 
 
 def planned(given: Sequence[str] = (), **variants: list[str]) -> dict[str, Variant]:
-    return plan_variants(study(**variants), given, composed, epochs={})
+    return plan_variants(study(**variants), given, composed, use_keys=USE_KEYS, epochs={})
+
+
+def of_poses(config: TrainingConfig) -> TrainConfig:
+    assert isinstance(config, TrainConfig)
+    return config
 
 
 def test_every_variant_with_every_seed() -> None:
@@ -70,7 +77,7 @@ def test_every_variant_with_every_seed() -> None:
 def test_a_variants_choice_of_a_group_takes_the_place_of_the_shared_one() -> None:
     found = planned(["backbone=resnet10", "loss=l2"], a=[], b=["backbone=resnet18"])
     assert found["b"].first.training.backbone.name == "resnet18"
-    assert found["b"].first.training.loss.refine_top_m is None
+    assert of_poses(found["b"].first.training).loss.refine_top_m is None
 
 
 def test_variants_that_differ_in_use_share_their_trainings() -> None:
@@ -78,13 +85,22 @@ def test_variants_that_differ_in_use_share_their_trainings() -> None:
     a, b, c = (variant.first for variant in found.values())
     assert a.training_id == b.training_id != c.training_id
     assert len({a.use_id, b.use_id, c.use_id}) == 3
-    assert b.training.decode.method == "dark"
-    assert b.use.decode.method == "argmax"
-    assert c.use.loss.refine_top_m is None
+    assert of_poses(b.training).decode.method == "dark"
+    assert of_poses(b.use).decode.method == "argmax"
+    assert of_poses(c.use).loss.refine_top_m is None
+
+
+def test_use_keys_may_be_within_a_group_that_is_trained() -> None:
+    """decode.method is of use alone, decode.flip_test and decode are not: as asked for."""
+    wanted = study(a=[], b=["decode.method=argmax"], c=["decode.flip_test=false"], d=["decode=cpn"])
+    found = plan_variants(wanted, [], composed, use_keys=["decode.method"], epochs={})
+    a, b, c, d = (variant.first for variant in found.values())
+    assert len({a.training_id, c.training_id, d.training_id}) == 3
+    assert (a.training_id, len({a.use_id, b.use_id})) == (b.training_id, 2)
 
 
 def test_a_budget_cuts_epochs() -> None:
-    found = plan_variants(study(a=[], b=[]), [], composed, epochs={"b": 2})
+    found = plan_variants(study(a=[], b=[]), [], composed, use_keys=USE_KEYS, epochs={"b": 2})
     assert found["a"].first.training.engine.epochs == 32
     assert found["b"].first.training.engine.epochs == 2
 

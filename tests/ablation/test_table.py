@@ -18,6 +18,7 @@ from cpn.ablation.cells import (
 )
 from cpn.ablation.outcome import Cost, Estimate, Gap, StudyOutcome, VariantOutcome
 from cpn.ablation.table import csv_text, markdown
+from cpn.tasks.ablation.subjects import POSES
 from tests.ablation.examples import (
     EVIL,
     METRICS,
@@ -58,6 +59,7 @@ def small() -> StudyOutcome:
         baseline="full",
         variants=(base, other),
         facts={"data": "some"},
+        wording=POSES.wording,
         confidence=0.9,
         is_complete=True,
         conclusions=("Half is worse.",),
@@ -72,7 +74,7 @@ def test_markdown_by_hand(small: StudyOutcome) -> None:
         "",
         "## Results",
         "",
-        "AP in percent, mean over seeds, with its 90 % interval over seeds and images;"
+        "OKS AP in percent, mean over seeds, with its 90 % interval over seeds and images;"
         " difference to full in percentage points; p: how often equal variants would differ that"
         " much or more; p (Holm): raised for the number of variants compared, bold where below"
         " 0.05. -: unknown.",

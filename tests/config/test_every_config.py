@@ -24,6 +24,7 @@ SHARED = "base"
 # Keys that contradict each other until a person chooses.
 CHOICES = {
     "ablate": ["study=pyramid_levels"],
+    "ablate_detector": ["detector_study=detector_levels"],
     "benchmark": ["suite=step"],
     "collect": ["runs=[x]"],
     "evaluate": ["checkpoint=x"],

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from cpn.errors import UserError
@@ -91,11 +92,12 @@ def test_bad_detections_are_refused(
 def crowded(seed: int, *, images: int = 4) -> tuple[Document, Results]:
     """People of all sizes, some of them crowds; up to 14 boxes a photo, many scores equal."""
     rng = np.random.default_rng(seed)
-    people, found = [], []
+    people: Results = []
+    found: list[tuple[int, npt.NDArray[np.float64]]] = []
     for image_id in range(1, images + 1):
         for _ in range(rng.integers(0, 6)):
             box = np.r_[rng.uniform(0, 200, 2), rng.choice([12, 50, 150], 2)]
-            person = {"id": len(people) + 1, "image_id": image_id, "category_id": 1}
+            person: Document = {"id": len(people) + 1, "image_id": image_id, "category_id": 1}
             person |= {"bbox": box.tolist(), "area": float(box[2] * box[3])}
             people.append(person | {"iscrowd": int(rng.random() < 0.2)})
             found += [(image_id, box + rng.normal(0, 4, 4)) for _ in range(rng.integers(0, 3))]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from cpn.config.validation import ConfigError
 from cpn.errors import UserError
 from cpn.interruption import STOP
 from cpn.tasks.ablation import search_leader
+from cpn.tasks.ablation.subjects import POSES
 from cpn.tasks.search import OWN_KEYS, search
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +59,8 @@ def search_for(
     tiny_overrides: list[str], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Search]:
     """Searches with the pretended worker, on the tiny config."""
-    monkeypatch.setattr(search_leader, "WORKER", "tests.tasks.pretended_worker")
+    pretended = replace(POSES, worker="tests.tasks.pretended_worker")
+    monkeypatch.setattr("cpn.tasks.search.POSES", pretended)
     monkeypatch.setattr(search_leader, "LOOK_SECONDS", 0.0)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     shared = [text for text in tiny_overrides if not text.startswith("run.")]

@@ -20,6 +20,7 @@ from cpn.ablation.plan import Run, Variant, chosen_variants
 from cpn.ablation.results import RunFigures
 from cpn.ablation.runner import Job, JobRunner, last_line, was_stopped
 from cpn.benchmark.report import usable_cores
+from cpn.config.schema import TrainingConfig
 from cpn.config.study_schema import StudyConfig
 from cpn.errors import UserError, error_text
 from cpn.interruption import STOP
@@ -27,8 +28,6 @@ from cpn.tasks.ablation.orders import TimingOrder, TrainingOrder, UseOrder, writ
 
 logger = logging.getLogger(__name__)
 
-WORKER = "cpn.tasks.ablation.worker"
-TIMER = "cpn.tasks.ablation.cost"
 _UNFINISHED = ("planned", "running", "stopped")
 SPARE_MEMORY = 1.25  # what a training may need beyond what its timing did
 
@@ -66,9 +65,21 @@ def _gpus() -> list[str]:
 
 
 def measure_costs(
-    study: StudyConfig, device: str, variants: Iterable[Variant], folders: StudyFolders
+    study: StudyConfig,
+    device: str,
+    variants: Iterable[Variant],
+    folders: StudyFolders,
+    *,
+    timer: str,
 ) -> dict[str, VariantCost]:
     """What each variant costs, one after the other; what was measured before is taken.
+
+    Args:
+        study: seeds, jobs, length of the timing.
+        device: of the trainings.
+        variants: to measure.
+        folders: where the files are.
+        timer: the module that measures one, see `Subject.timer`.
 
     Raises:
         UserError: a variant cannot be built or trained at all.
@@ -81,7 +92,7 @@ def measure_costs(
 
     def waiting() -> list[Job]:
         left = [n for n, v in chosen.items() if n not in failed and _known_cost(v, folders) is None]
-        return [_timing_job(chosen[name], folders) for name in left]
+        return [_timing_job(chosen[name], folders, timer) for name in left]
 
     def prepare(job: Job) -> bool:
         run = chosen[job.name].first
@@ -89,7 +100,7 @@ def measure_costs(
             return False
         logger.info("timing %s", job.name)
         out = str(folders.cost(*run.timed))
-        order = TimingOrder(config=run.use, steps=study.timing_steps, out=out)
+        order = TimingOrder[TrainingConfig](config=run.use, steps=study.timing_steps, out=out)
         write_order(order, job.order)
         return True
 
@@ -109,11 +120,11 @@ def measure_costs(
     return {name: cost for name, cost in found.items() if cost is not None}
 
 
-def _timing_job(variant: Variant, folders: StudyFolders) -> Job:
+def _timing_job(variant: Variant, folders: StudyFolders, timer: str) -> Job:
     cost = folders.cost(*variant.first.timed)
     return Job(
         name=variant.name,
-        module=TIMER,
+        module=timer,
         order=folders.study / "orders" / cost.name,
         log=cost.with_suffix(".log"),
         # One timing at a time in this study: a neighbour would slow it down.
@@ -145,6 +156,7 @@ class Leader:
         runs: all of them, by variant and seed.
         folders: where the files are.
         ledger: what became of each.
+        worker: the module that trains and evaluates, see `Subject.worker`.
         report: writes the table anew, after each training.
     """
 
@@ -152,6 +164,7 @@ class Leader:
     runs: Mapping[Key, Run]
     folders: StudyFolders
     ledger: Ledger
+    worker: str
     report: Callable[[], object]
     _began: float = field(default_factory=time.monotonic)
     _ended_here: int = 0
@@ -206,7 +219,7 @@ class Leader:
         folder = self.folders.trainings
         return Job(
             name=identity,
-            module=WORKER,
+            module=self.worker,
             order=self.folders.study / "orders" / f"{identity}.json",
             log=folder / f"{identity}.log",
             claim=folder / f".{identity}.claim",
@@ -226,7 +239,7 @@ class Leader:
             update={"root": str(folder.parent), "name": folder.name, "if_exists": "resume"}
         )
         uses = [
-            UseOrder(
+            UseOrder[TrainingConfig](
                 use=self.runs[key].use,
                 identity=self.runs[key].use_id,
                 folder=str(self.folders.run(*key)),
@@ -234,7 +247,8 @@ class Leader:
             for key in keys
         ]
         training = first.training.model_copy(update={"run": run})
-        order = TrainingOrder(training=training, uses=uses, resamples=self.study.resamples)
+        resamples = self.study.resamples
+        order = TrainingOrder[TrainingConfig](training=training, uses=uses, resamples=resamples)
         write_order(order, job.order)
         for key in keys:
             self.ledger.begin(key)

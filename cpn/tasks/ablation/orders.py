@@ -4,41 +4,43 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from cpn.atomic import write_atomically
 from cpn.config.network_schema import PositiveInt, Strict
-from cpn.config.schema import TrainConfig
+from cpn.config.schema import TrainingConfig
 from cpn.config.validation import validate_plain
 from cpn.errors import UserError
 from cpn.interruption import EXIT_CODE, Interrupted, die_with_parent, listen_for_stop
 from cpn.program import configure_logging, leave
 
 OrderT = TypeVar("OrderT", bound=Strict)
+# Whoever leads writes whatever config it has; a working process reads that of its subject.
+ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
 
 
-class UseOrder(Strict):
+class UseOrder(Strict, Generic[ConfigT]):
     """Evaluate the trained network so, and leave the figures there."""
 
-    use: TrainConfig
+    use: SerializeAsAny[ConfigT]
     identity: str = Field(description="of the configuration, kept with the figures")
     folder: str
 
 
-class TrainingOrder(Strict):
+class TrainingOrder(Strict, Generic[ConfigT]):
     """Train once, or go on, or take what is there; then evaluate."""
 
-    training: TrainConfig
-    uses: list[UseOrder]
+    training: SerializeAsAny[ConfigT]
+    uses: list[UseOrder[ConfigT]]
     resamples: PositiveInt
 
 
-class TimingOrder(Strict):
+class TimingOrder(Strict, Generic[ConfigT]):
     """Measure what a variant costs."""
 
-    config: TrainConfig
+    config: SerializeAsAny[ConfigT]
     steps: PositiveInt
     out: str
 

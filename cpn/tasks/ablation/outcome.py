@@ -16,13 +16,13 @@ from cpn.ablation.ledger import Entry, Key, Ledger
 from cpn.ablation.outcome import Curve, Estimate, Gap, StudyOutcome, VariantOutcome
 from cpn.ablation.results import RunFigures, same_images
 from cpn.ablation.statistics import Figures, adjusted, estimate, gap
+from cpn.ablation.subject import Wording
 from cpn.config.study_schema import PublishedFigure, StudyConfig, VariantConfig
 from cpn.errors import UserError
-from cpn.evaluation.coco_keypoints import COCO_METRICS
 
 
 def study_outcome(
-    study: StudyConfig, folders: StudyFolders, facts: Mapping[str, str]
+    study: StudyConfig, folders: StudyFolders, facts: Mapping[str, str], *, wording: Wording
 ) -> StudyOutcome:
     """What is known of a study by now, by whichever processes.
 
@@ -30,6 +30,7 @@ def study_outcome(
         study: baseline, published figures, statistics.
         folders: where the files are.
         facts: for the head of the table.
+        wording: of the table.
 
     Raises:
         UserError: a file is damaged, or runs were evaluated on different images.
@@ -49,6 +50,7 @@ def study_outcome(
         baseline=study.baseline,
         variants=tuple(variants),
         facts=facts,
+        wording=wording,
         confidence=study.confidence,
         is_complete=all(e.state in {"done", "cut"} for each in ordered.values() for e in each)
         and not comparison.lost,
@@ -65,6 +67,7 @@ class _Comparison:
         folders: where the files are.
         entries: of the ledger, by variant.
         figures: of the variants that have finished runs.
+        names: of the numbers, AP first.
         keypoints: names of the keypoints.
         lost: runs that are done, but whose figures are damaged or of other resamples.
     """
@@ -73,6 +76,7 @@ class _Comparison:
     folders: StudyFolders
     entries: Mapping[str, Sequence[Entry]]
     figures: Mapping[str, Figures]
+    names: tuple[str, ...]
     keypoints: tuple[str, ...]
     lost: frozenset[Key]
 
@@ -93,9 +97,10 @@ class _Comparison:
             for name, each in entries.items()
             if (joined := _joined(each, runs)) is not None
         }
-        keypoints = next((run.keypoints for run in runs.values()), ())
+        named = [(run.names, run.keypoints) for run in runs.values()]
+        names, keypoints = named[0] if named else ((), ())
         lost = frozenset(loaded.keys() - runs.keys())
-        return cls(study, folders, entries, figures, keypoints, lost)
+        return cls(study, folders, entries, figures, names, keypoints, lost)
 
     def outcomes(self) -> tuple[list[VariantOutcome], list[Pair]]:
         """The rows, and the pairs that the paper puts in an order."""
@@ -132,13 +137,13 @@ class _Comparison:
         confidence = self.study.confidence
         return {
             metric: estimate(figures, number, confidence=confidence)
-            for number, metric in enumerate(COCO_METRICS)
+            for number, metric in enumerate(self.names)
         }
 
     def _by_keypoint(self, name: str) -> dict[str, Gap]:
         gaps = {
             keypoint: self._to_baseline(name, number)
-            for number, keypoint in enumerate(self.keypoints, start=len(COCO_METRICS))
+            for number, keypoint in enumerate(self.keypoints, start=len(self.names))
         }
         return {keypoint: found for keypoint, found in gaps.items() if found is not None}
 

@@ -16,10 +16,10 @@ from cpn.ablation.results import RunFigures
 from cpn.ablation.runner import Job, JobRunner, last_line, was_stopped
 from cpn.ablation.space import Dimension, overrides_of, size_of
 from cpn.ablation.trials import Trial, TrialBook
+from cpn.config.schema import TrainingConfig
 from cpn.config.validation import ConfigError
 from cpn.errors import UserError
 from cpn.interruption import STOP
-from cpn.tasks.ablation.leader import WORKER
 from cpn.tasks.ablation.orders import TrainingOrder, UseOrder, write_order
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class SearchLeader:
         plan: makes the run of overrides.
         book: the trials.
         folders: where the files are.
+        worker: the module that trains and evaluates, see `Subject.worker`.
         report: writes the table anew, after each training.
     """
 
@@ -54,6 +55,7 @@ class SearchLeader:
     plan: Callable[[Sequence[str]], Run]
     book: TrialBook
     folders: StudyFolders
+    worker: str
     report: Callable[[], object]
     _runs: dict[int, Run] = field(default_factory=dict)
     _begun: set[int] = field(default_factory=set)
@@ -141,7 +143,7 @@ class SearchLeader:
         folder = self.folders.trainings
         return Job(
             name=str(trial.number),
-            module=WORKER,
+            module=self.worker,
             order=self.folders.study / "orders" / f"{trial.number}.json",
             log=folder / f"{trial.training}.log",
             claim=self._claim(trial),
@@ -161,8 +163,10 @@ class SearchLeader:
         run = self._runs.get(trial.number) or self.plan(trial.overrides)
         name = {"root": str(self.folders.trainings), "name": trial.training, "if_exists": "resume"}
         training = run.training.model_copy(update={"run": run.training.run.model_copy(update=name)})
-        use = UseOrder(use=run.use, identity=trial.use, folder=str(self._folder(trial)))
-        write_order(TrainingOrder(training=training, uses=[use], resamples=RESAMPLES), job.order)
+        folder = str(self._folder(trial))
+        use = UseOrder[TrainingConfig](use=run.use, identity=trial.use, folder=folder)
+        order = TrainingOrder[TrainingConfig](training=training, uses=[use], resamples=RESAMPLES)
+        write_order(order, job.order)
         self._begun.add(trial.number)
         logger.info("trial %d begins: %s", trial.number, _shown(trial))
         return True

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +17,7 @@ from cpn.ablation.ledger import Entry, Key, Ledger
 from cpn.ablation.outcome import StudyOutcome
 from cpn.ablation.page import write_study_page
 from cpn.ablation.plan import Variant
+from cpn.ablation.subject import Subject
 from cpn.ablation.table import csv_text, markdown
 from cpn.atomic import write_atomically
 from cpn.config.study_schema import StudyConfig
@@ -32,6 +34,7 @@ class PlannedStudy:
 
     Attributes:
         study: as configured.
+        subject: what it is of.
         folders: where its files are.
         given: overrides that all variants share.
         variants: by name.
@@ -40,6 +43,7 @@ class PlannedStudy:
     """
 
     study: StudyConfig
+    subject: Subject[Any]
     folders: StudyFolders
     given: Sequence[str]
     variants: Mapping[str, Variant]
@@ -70,11 +74,14 @@ class PlannedStudy:
         runs = {run.key: run for each in self.variants.values() for run in each.runs.values()}
 
         def report() -> StudyOutcome:
-            found = study_outcome(self.study, self.folders, self.facts)
+            found = study_outcome(
+                self.study, self.folders, self.facts, wording=self.subject.wording
+            )
             write_study(found, self.folders.study)
             return found
 
-        Leader(self.study, runs, self.folders, ledger, report).lead(environments)
+        worker = self.subject.worker
+        Leader(self.study, runs, self.folders, ledger, worker, report).lead(environments)
         found = report()
         logger.info("\n%s\nwritten: %s", markdown(found), self.folders.study)
         entries = ledger.entries()

@@ -5,11 +5,12 @@ from pathlib import Path
 from cpn.ablation.budget import Pace
 from cpn.ablation.costs import VariantCost
 from cpn.ablation.outcome import Cost
+from cpn.config.schema import TrainConfig
 from cpn.errors import UserError
 from cpn.tasks.ablation.orders import TimingOrder, obey
 
 
-def measure(order: TimingOrder) -> None:
+def measure(order: TimingOrder[TrainConfig]) -> None:
     if order.config.engine.batch_size == 9:
         raise UserError("data.train.images: there is no folder")
     cost = Cost(1_000_000, 0.5, 100.0, 5.0, 900.0)
@@ -18,4 +19,4 @@ def measure(order: TimingOrder) -> None:
 
 
 if __name__ == "__main__":
-    obey(TimingOrder, measure)
+    obey(TimingOrder[TrainConfig], measure)

@@ -10,11 +10,12 @@ import numpy as np
 
 from cpn.ablation.results import RunFigures
 from cpn.atomic import append_whole
+from cpn.config.schema import TrainConfig
 from cpn.errors import UserError
 from cpn.tasks.ablation.orders import TrainingOrder, obey
 
 
-def work(order: TrainingOrder) -> None:
+def work(order: TrainingOrder[TrainConfig]) -> None:
     config = order.training
     folder = Path(config.run.root) / config.run.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,4 +38,4 @@ def work(order: TrainingOrder) -> None:
 
 
 if __name__ == "__main__":
-    obey(TrainingOrder, work)
+    obey(TrainingOrder[TrainConfig], work)

@@ -1,6 +1,7 @@
 """Studies whose trainings are made up, in the real processes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,17 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from cpn.ablation.subject import Subject
 from cpn.config.composed import validate
 from cpn.config.schema import TrainConfig
 from cpn.config.study_schema import AblateConfig
-from cpn.tasks.ablation import leader
+from cpn.tasks.ablation.subjects import POSES
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-Started = Callable[..., tuple[AblateConfig, "Composed"]]
+Started = Callable[..., tuple[AblateConfig, "Composed", Subject[Any]]]
+FAKE = replace(
+    POSES, worker="tests.tasks.ablation.fake_worker", timer="tests.tasks.ablation.fake_timer"
+)
 
 
 class Composed:
@@ -44,17 +49,15 @@ def study_config(
 
 def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
     """`started(variants, "engine.epochs=3", seeds=[0])` are the arguments of `ablate`."""
-    monkeypatch.setattr(leader, "WORKER", "tests.tasks.ablation.fake_worker")
-    monkeypatch.setattr(leader, "TIMER", "tests.tasks.ablation.fake_timer")
     monkeypatch.setenv("PYTHONPATH", str(CONFIGS.parent))
 
     def start(
         variants: dict[str, Sequence[str]], *given: str, **keys: Any
-    ) -> tuple[AblateConfig, Composed]:
+    ) -> tuple[AblateConfig, Composed, Subject[Any]]:
         settings: dict[str, dict[str, Any]] = {
             name: {"overrides": list(overrides)} for name, overrides in variants.items()
         }
         overrides = [f"out={tmp_path / 'studies'}", "engine.epochs=3", *given]
-        return study_config(settings, overrides, **keys), Composed(overrides)
+        return study_config(settings, overrides, **keys), Composed(overrides), FAKE
 
     return start
