@@ -9,6 +9,7 @@ import pytest
 
 from cpn.ablation.outcome import StudyOutcome
 from cpn.ablation.page import write_study_page
+from cpn.tasks.ablation.subjects import DETECTORS
 from tests.ablation.examples import hostile, large, single_seed, study, unfinished
 from tests.report.conftest import Page
 
@@ -156,3 +157,18 @@ def test_the_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(OSError, match="file"):
         write_study_page(unfinished(), tmp_path / "file" / "study.html")
+
+
+def test_a_study_of_detectors_speaks_of_boxes_and_photos(page_of: PageOf) -> None:
+    def detectors() -> StudyOutcome:
+        known = study()
+        variants = tuple(replace(each, keypoints={}) for each in known.variants)
+        return replace(known, variants=variants, wording=DETECTORS.wording)
+
+    page = Page(page_of(detectors))
+    assert [section["id"] for section in page.all("section")] == [
+        name for name in SECTIONS if name != "keypoints"
+    ]
+    assert "#keypoints" not in page.source
+    assert "Box AP in percent with its 95 % interval" in page.source
+    assert "multiply-adds for the first validation photo" in page.source

@@ -52,9 +52,9 @@ def tiny_config(tiny_overrides: list[str]) -> MakeConfig:
 
 
 @pytest.fixture
-def tiny_detector(tiny_coco: Any, tmp_path: Path) -> Callable[..., TrainDetectorConfig]:
-    """`tiny_detector("engine.epochs=3")`: a RetinaNet so narrow that an epoch takes a second."""
-    overrides = [
+def tiny_detector_overrides(tiny_coco: Any, tmp_path: Path) -> list[str]:
+    """A RetinaNet so narrow that an epoch takes a second."""
+    return [
         *(f"data.{split}.annotations={tiny_coco.annotations}" for split in ("train", "val")),
         *(f"data.{split}.images={tiny_coco.images}" for split in ("train", "val")),
         *("recipe=retinanet_demo", "backbone.width=0.125", "detector.pyramid.channels=8"),
@@ -64,6 +64,11 @@ def tiny_detector(tiny_coco: Any, tmp_path: Path) -> Callable[..., TrainDetector
         *("schedule.warmup_epochs=0", f"run.root={tmp_path / 'runs'}", "run.name=detector"),
     ]
 
+
+@pytest.fixture
+def tiny_detector(tiny_detector_overrides: list[str]) -> Callable[..., TrainDetectorConfig]:
+    """`tiny_detector("engine.epochs=3")`: the config of `tiny_detector_overrides` and more."""
+
     def make(*more: str) -> TrainDetectorConfig:
         if not any(override.startswith("network=") for override in more):
             more = (
@@ -72,7 +77,7 @@ def tiny_detector(tiny_coco: Any, tmp_path: Path) -> Callable[..., TrainDetector
                 *more,
             )
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            composed = compose("train_detector", overrides=[*overrides, *more])
+            composed = compose("train_detector", overrides=[*tiny_detector_overrides, *more])
         return validate(composed, TrainDetectorConfig)
 
     return make
