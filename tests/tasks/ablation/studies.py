@@ -49,6 +49,7 @@ def study_config(
 
 def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
     """`started(variants, "engine.epochs=3", seeds=[0])` are the arguments of `ablate`."""
+    monkeypatch.setattr("cpn.tasks.collect.POSES", FAKE)
     monkeypatch.setenv("PYTHONPATH", str(CONFIGS.parent))
 
     def start(
