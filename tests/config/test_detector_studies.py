@@ -21,7 +21,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 STUDIES = sorted(file.stem for file in (CONFIGS / "detector_study").glob("*.yaml"))
 BASES: Mapping[str, tuple[str, ...]] = {
     "default": (),
-    "retinanet_v2": ("detector=retinanet_v2",),
+    "retinanet_v2": ("network=retinanet_v2",),
     "demo": ("recipe=retinanet_demo",),
     "tiny": (
         *("recipe=retinanet_demo", "backbone.width=0.125", "detector.pyramid.channels=8"),
