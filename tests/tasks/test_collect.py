@@ -71,8 +71,8 @@ def test_lists_and_keys_that_end_alike_make_names(make_run: MakeRun, tmp_path: P
         collect(config(tmp_path, baseline="x"))
     assert str(error.value) == (
         "baseline=x: no such variant; there are "
-        "levels-4-5_optimizer.name-sgd_schedule.name-step, "
-        "levels-5_optimizer.name-adam_schedule.name-cosine"
+        "optimizer.name-sgd_schedule.name-step_levels-4-5, "
+        "optimizer.name-adam_schedule.name-cosine_levels-5"
     )
 
 
