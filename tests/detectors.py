@@ -45,7 +45,7 @@ def import_config(
 
 
 def detector_config(name: str, *overrides: str) -> DetectorConfig:
-    """Compose a detector of configs/detector."""
+    """Compose a detector of configs/network."""
     return import_config("x", "x", name, *overrides).detector
 
 

@@ -13,7 +13,7 @@ from cpn.engine.model_file import load_model_file, load_model_metadata, save_mod
 from cpn.errors import UserError
 from tests.detectors import CONFIGS, SMALL, detector_config, import_config, people, photos
 
-NAMES = sorted(file.stem for file in (CONFIGS / "detector").glob("*.yaml"))
+NAMES = sorted(file.stem for file in (CONFIGS / "network").glob("*.yaml"))
 
 
 def _narrow(name: str) -> DetectorConfig:
