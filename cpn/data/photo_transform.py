@@ -11,6 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pycocotools import mask as coco_mask
 
 from cpn.data.annotated_photos import AnnotatedPhoto
 from cpn.data.photometrics import colour_matrix
@@ -23,7 +24,8 @@ Uint8Array = npt.NDArray[np.uint8]
 MAX_DRAWS = 5
 # On the training photo, in pixels. What is smaller is not to be found.
 SMALLEST_PERSON = 2.0
-_SHIFT = 4  # cv2 draws at 1/16 of a pixel
+# An outline is traced point by point, also far outside of what is shown.
+_FARTHEST = 1e4
 
 
 @dataclass(frozen=True)
@@ -158,10 +160,8 @@ class PhotoTransform:
             return None
         masks = np.zeros((len(outlines), *window.size_hw), dtype=np.uint8)
         for mask, rings in zip(masks, outlines, strict=True):
-            for ring in rings:  # one by one: together they would cancel out where they overlap
-                points = transform_points(window.matrix, ring - 0.5)
-                fixed = np.round(np.clip(points, -1e5, 1e5) * (1 << _SHIFT)).astype(np.int32)
-                cv2.fillPoly(mask, [fixed], 1, cv2.LINE_8, _SHIFT)
+            moved = [transform_points(window.matrix, ring - 0.5) + 0.5 for ring in rings]
+            mask[:] = filled_outline(moved, window.size_hw)
         return masks
 
     def _recoloured(self, pixels: Uint8Array, rng: np.random.Generator) -> Uint8Array:
@@ -197,6 +197,25 @@ def draw_window(
     width, height = np.clip(np.round(shown * scale), 1, canvas).astype(int).tolist()
     matrix = crop_matrix(low + shown / 2, shown, (height, width), flip=flip)
     return _Window(matrix, (height, width), flip)
+
+
+def filled_outline(rings: Sequence[FloatArray], size_hw: tuple[int, int]) -> Uint8Array:
+    """COCO's mask of a person: what is inside of any of its polygons.
+
+    (`cv2.fillPoly` draws the polygon's edge, too: masks would be a pixel too wide and high.)
+
+    Args:
+        rings: one or more polygons (V, 2), edge frame, three points or more each.
+        size_hw: of the mask.
+
+    Returns:
+        (H, W) uint8 of 0 and 1.
+    """
+    height, width = size_hw
+    # Column by column, as COCO stores masks; with x and y exchanged that is row by row.
+    flat = [np.clip(ring[:, ::-1], -_FARTHEST, _FARTHEST).ravel().tolist() for ring in rings]
+    runs = coco_mask.merge(coco_mask.frPyObjects(flat, width, height))
+    return np.asarray(coco_mask.decode(runs).T, dtype=np.uint8)
 
 
 def shown_boxes(

@@ -11,6 +11,7 @@ from cpn.data.photo_transform import (
     PhotoTransform,
     TransformedPhoto,
     draw_window,
+    filled_outline,
     shown_boxes,
 )
 
@@ -46,10 +47,10 @@ def test_a_photo_fills_the_canvas() -> None:
     assert found.masks is not None
     # the bright square and its mask are where the box is
     assert found.pixels[9:27, 21:39].min() == 200
-    assert found.masks[0, 9:27, 21:39].all()
+    assert found.masks[0, 8:28, 20:40].all()
+    assert found.masks[0].sum() == 20 * 20
     outside = np.ones((40, 80), bool)
     outside[7:29, 19:41] = False
-    assert not found.masks[0][outside].any()
     assert not found.pixels[outside].any()
 
 
@@ -60,8 +61,16 @@ def test_a_mirror_exchanges_left_and_right() -> None:
     # index u of the photo is (u + 0.5) * 2 - 0.5 = 20.5, and mirrored 79 - 20.5
     np.testing.assert_allclose(found.keypoints, [[[40.5, 26.5, 1], [58.5, 8.5, 2]]])
     assert found.masks is not None
-    assert found.masks[0, 9:27, 41:59].all()
+    assert found.masks[0, 8:28, 40:60].all()
+    assert found.masks[0].sum() == 20 * 20
     assert found.pixels[9:27, 41:59].min() == 200
+
+
+def test_an_outline_may_overlap_itself_and_leave_the_picture() -> None:
+    left = np.array([[-3.0, 1.0], [4.0, 1.0], [4.0, 3.0], [-3.0, 3.0]])
+    right = np.array([[2.0, 0.0], [9.0, 0.0], [9.0, 2.0], [2.0, 2.0]])
+    expected = [[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [0] * 6]
+    assert filled_outline([left, right], (4, 6)).tolist() == expected
 
 
 def test_a_window_is_where_it_is_drawn() -> None:
