@@ -262,7 +262,7 @@ def _outlines(
     """Per person its polygons (V, 2).
 
     Raises:
-        UserError: a person has none, or run-lengths in their place.
+        UserError: a person has none, one without a y, or run-lengths in their place.
     """
     known = {
         each.id: each.segmentation for each in read_json(annotations, _OutlineFile).annotations
@@ -277,7 +277,10 @@ def _outlines(
                 "learned from polygons [[x, y, x, y, ...], ...]: give them, or set "
                 "detector.masks=false"
             )
-        outlines.append(
-            [np.array(ring[: len(ring) // 2 * 2], np.float32).reshape(-1, 2) for ring in rings]
-        )
+        if any(len(ring) % 2 for ring in rings):
+            raise UserError(
+                f"{annotations}: 'segmentation' of annotation {person.id} has a polygon with an odd "
+                "number of coordinates; give x, y of each corner"
+            )
+        outlines.append([np.array(ring, np.float32).reshape(-1, 2) for ring in rings])
     return outlines

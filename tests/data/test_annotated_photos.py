@@ -89,6 +89,10 @@ def test_boxes_end_at_the_edge(tiny_coco: TinyCoco) -> None:
             r"annotation 3 is run-length encoded",
         ),
         (lambda d: d["annotations"][1].update(segmentation=[[1, 2]]), r"segmentation"),
+        (
+            lambda d: d["annotations"][1].update(segmentation=[[1, 2, 3, 4, 5, 6, 7]]),
+            r"annotation 2 has a polygon with an odd number",
+        ),
         (lambda d: d["images"][1].update(file_name="nowhere.png"), r"missing in .*nowhere\.png"),
         (lambda d: d.update(annotations=[]), r"no photo with a person"),
     ],
