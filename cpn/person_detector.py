@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cpn.build_detector import load_detector
 from cpn.data.photo_batches import PERSON_LABEL
-from cpn.detection.detections import Detections
+from cpn.detection.detections import Detections, as_detections
 from cpn.detection.detector import Detector
 from cpn.engine.distributed import select_device
 from cpn.engine.precision import Precision
@@ -156,13 +156,20 @@ def find_people(
     device: torch.device,
     precision: Precision,
 ) -> list[Detections]:
-    """The people of each photo, by a network in evaluation mode; see `TrainedDetector`."""
+    """The people of each photo, by a network in evaluation mode; see `TrainedDetector`.
+
+    None in a photo so thin that nothing is left of it at the size at which it is looked at.
+    """
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for index, image in enumerate(images_rgb):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         groups[image.shape].append(index)
-    found: dict[int, Detections] = {}
+    found = {
+        index: as_detections([])
+        for shape in [shape for shape in groups if _vanishes(shape, model)]
+        for index in groups.pop(shape)
+    }
     network = precision.autocast_calls(model)
     for indices in groups.values():
         stacked = torch.from_numpy(np.stack([images_rgb[index] for index in indices]))
@@ -170,6 +177,12 @@ def find_people(
         results: list[dict[str, Tensor]] = network(list(pixels))
         found |= dict(zip(indices, map(_people, results), strict=True))
     return [found[index] for index in range(len(images_rgb))]
+
+
+def _vanishes(shape: tuple[int, ...], model: Detector) -> bool:
+    """Whether `max_size` of the longer side leaves less than a pixel of the shorter one."""
+    shorter, longer = sorted(shape[:2])
+    return bool(shorter * model.heads.transform.max_size < longer)
 
 
 def _people(result: dict[str, Tensor]) -> Detections:

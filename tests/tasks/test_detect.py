@@ -110,6 +110,15 @@ def test_boxes_that_are_not_finite_are_refused() -> None:
         to_records(7, diverged, 1)
 
 
+def test_nobody_is_in_a_photo_that_is_too_thin(checkpoint: Path) -> None:
+    detector = TrainedDetector.from_checkpoint(checkpoint, device="cpu")  # max_size is 64
+    photos = [np.zeros(size, np.uint8) for size in ((1, 65, 3), (48, 64, 3), (200, 3, 3))]
+    thin, usual, high = detector(photos)
+    assert thin.boxes_xyxy.shape == high.boxes_xyxy.shape == (0, 4)
+    assert len(usual.scores)
+    detector([np.zeros((1, 64, 3), np.uint8)])
+
+
 def test_an_image_of_another_kind_is_refused(checkpoint: Path) -> None:
     detector = TrainedDetector.from_checkpoint(checkpoint, device="cpu")
     with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8"):
