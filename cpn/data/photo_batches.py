@@ -78,8 +78,8 @@ class PhotoBatch(NamedTuple):
     def targets(self) -> list[dict[str, Tensor]]:
         """What is to be found in each photo, as torchvision's detectors take it.
 
-        Each has boxes (P, 4) and labels (P,); masks (P, h, w) uint8 and keypoints (P, K, 3) where
-        the batch has them.
+        Each has boxes (P, 4) and labels (P,); masks (P, h, w) uint8 and keypoints (P, K, 3), here
+        in the edge frame too, where the batch has them.
         """
         targets, person, pixel = [], 0, 0
         for (height, width), count in zip(
@@ -92,7 +92,9 @@ class PhotoBatch(NamedTuple):
                 "labels": torch.full((count,), PERSON_LABEL, device=boxes.device),
             }
             if self.keypoints.shape[1]:
-                target["keypoints"] = self.keypoints[person:end]
+                # torchvision reads points as boxes, in the edge frame.
+                edge = self.keypoints.new_tensor([0.5, 0.5, 0])
+                target["keypoints"] = self.keypoints[person:end] + edge
             if self.masks.ndim == 1:
                 target["masks"] = self.masks[pixel : pixel + pixels].view(count, height, width)
             targets.append(target)

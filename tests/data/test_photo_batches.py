@@ -50,6 +50,13 @@ def test_masks_are_missing_only_where_none_are_wanted() -> None:
     assert nobody.targets()[0]["masks"].shape == (0, 2, 2)
 
 
+def test_keypoints_are_told_in_the_frame_of_the_boxes() -> None:
+    points = np.array([[[3.0, 1.0, 2.0]]], np.float32)
+    batch = collate_photos([_transformed(2, 4, 1)._replace(keypoints=points)], [1], (2, 4))
+    # the centre of the pixel 3, 1
+    assert batch.targets()[0]["keypoints"].tolist() == [[[3.5, 1.5, 2.0]]]
+
+
 def test_the_canvas_is_a_multiple_of_32() -> None:
     assert scaled_canvas((64, 96), 1.0) == (64, 96)
     assert scaled_canvas((64, 96), 0.75) == (64, 64)  # 48 is as near to 64 as to 32
