@@ -279,8 +279,8 @@ def _outlines(
             )
         if any(len(ring) % 2 for ring in rings):
             raise UserError(
-                f"{annotations}: 'segmentation' of annotation {person.id} has a polygon with an odd "
-                "number of coordinates; give x, y of each corner"
+                f"{annotations}: 'segmentation' of annotation {person.id} has a polygon with an "
+                "odd number of coordinates; give x, y of each corner"
             )
         outlines.append([np.array(ring, np.float32).reshape(-1, 2) for ring in rings])
     return outlines
