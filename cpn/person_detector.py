@@ -95,7 +95,7 @@ class TrainedDetector:
             UserError: it is no detector's, or the device is not there.
         """
         loaded = load_detector(Path(path))
-        most = max_people or loaded.config.detector.max_people
+        most = loaded.config.detector.max_people if max_people is None else max_people
         look = look or Look()
         if soft is not None:
             look = look._replace(nms_threshold=1.0)

@@ -12,7 +12,9 @@ class SplitConfig(Strict):
 
     annotations: str = Field(description="COCO keypoint JSON")
     images: str = Field(description="folder that the JSON's file_name is relative to")
-    limit: PositiveInt | None = Field(description="use the first N instances only; null: all")
+    limit: PositiveInt | None = Field(
+        description="use the first N people (detectors: photos) only; null: all"
+    )
 
 
 class DataConfig(Strict):

@@ -82,7 +82,7 @@ class SuppressionConfig(Strict):
         description="drop all but the best, or lower their scores (soft-NMS)"
     )
     threshold: Probability | None = Field(
-        description="IoU, of hard and soft_linear; null: the model file's"
+        description="IoU, of hard and soft_linear; null: the model file's of hard, 0.5"
     )
     sigma: Positive = Field(description="of soft: a score falls by exp(-IoU^2 / sigma)")
     floor: Probability = Field(description="soft and soft_linear drop boxes that fall below it")

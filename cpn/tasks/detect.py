@@ -6,6 +6,7 @@ from pathlib import Path
 from cpn.atomic import write_json
 from cpn.config.detection_schema import DetectConfig, SuppressionConfig
 from cpn.data.annotated_photos import Wanted, read_annotated_photos
+from cpn.data.lost_workers import named_loss_of_workers
 from cpn.engine.distributed import distributed_context
 from cpn.person_detector import Look, SoftSuppression, TrainedDetector
 from cpn.tasks.detection_evaluation import DetectionSet
@@ -46,7 +47,8 @@ def detect(config: DetectConfig) -> dict[str, float]:
         known = DetectionSet.create(
             photos, context, batch_size=config.batch_size, workers=config.workers
         )
-        evaluation = known.evaluate(detector, context)
+        with named_loss_of_workers():
+            evaluation = known.evaluate(detector, context)
         if context.is_main:
             write_json(Path(config.out), evaluation.records)
             logger.info(
