@@ -19,8 +19,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
 
-__all__ = ["By", "Keys", "Select", "WebElement", "webdriver"]
+__all__ = ["By", "Keys", "Select", "WebDriverWait", "WebElement", "webdriver"]
 
 ARGUMENTS = (
     *("--headless=new", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),

@@ -84,6 +84,7 @@ def test_a_bug_is_not_a_row(tmp_path: Path) -> None:
         sweep.run([], fail)
 
 
+@pytest.mark.long
 def test_the_script_tabulates_all_combinations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

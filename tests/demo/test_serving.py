@@ -28,6 +28,7 @@ def program(checkpoint: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.mark.long
 def test_it_listens_on_this_machine_alone_until_ctrl_c(program: subprocess.Popen[str]) -> None:
     assert program.stderr is not None
     line = next(line for line in program.stderr if "serving" in line)

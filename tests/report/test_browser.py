@@ -10,6 +10,7 @@ from tests.browser import (
     By,
     Keys,
     Select,
+    WebDriverWait,
     WebElement,
     background,
     find,
@@ -34,7 +35,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 
 @pytest.fixture
 def opened(browser: webdriver.Chrome, report_file: Path) -> Iterator[webdriver.Chrome]:
-    yield from visit(browser, report_file)
+    for page in visit(browser, report_file):
+        WebDriverWait(page, 30).until(_cards)  # they are made when the page is loaded
+        yield page
 
 
 def _cards(browser: webdriver.Chrome) -> list[WebElement]:

@@ -75,6 +75,7 @@ def test_a_variant_that_cannot_be_timed_stops_the_study(started: Started, tmp_pa
     assert trained(tmp_path / "studies") == 0
 
 
+@pytest.mark.long
 def test_a_failed_run_is_told_and_tried_again(started: Started, tmp_path: Path) -> None:
     variants = {**TWO, "bad": ["engine.batch_size=7"]}
     for attempt in (1, 2):

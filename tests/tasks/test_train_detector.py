@@ -23,6 +23,7 @@ SQUARE = [[4.0, 4.0, 30.0, 4.0, 30.0, 44.0, 4.0, 44.0]]
 SMALL_ROI_HEADS = (
     *("network=mask_rcnn_small", "detector.pyramid.channels=8", "detector.mask_rcnn.box_width=8"),
     "detector.mask_rcnn.mask={roi_size: 14, convs: 1, width: 8}",
+    "detector.anchors.sizes=[8,16,32,64]",
 )
 
 

@@ -89,6 +89,7 @@ def test_variants_that_differ_in_use_share_their_trainings() -> None:
     assert len({a.use_id, b.use_id, c.use_id}) == 3
 
 
+@pytest.mark.long
 def test_a_detectors_costs_are_measured(tiny_detector: Make, tmp_path: Path) -> None:
     config = tiny_detector()
     order = TimingOrder[TrainDetectorConfig](config=config, steps=1, out=str(tmp_path / "c.json"))
@@ -102,14 +103,14 @@ def test_a_detectors_costs_are_measured(tiny_detector: Make, tmp_path: Path) -> 
 
 
 def test_another_convolution_costs_its_multiply_adds(tiny_detector: Make) -> None:
-    """A 3x3 of 8 channels in both branches on all levels of 64x64 pixels: 64 + 16 + 4 + 1 cells."""
+    """A 3x3 of 8 channels in both branches on all levels of 64x64 pixels: 64 + 16 + 4 cells."""
     counts = []
     for convs in (1, 2):
         config = tiny_detector(f"detector.retinanet.convs={convs}")
         model = build_detector(config.backbone, config.detector).eval()
         image = np.zeros((48, 64, 3), dtype=np.uint8)
         counts.append(multiply_adds(model, image, torch.device("cpu")))
-    assert counts[1] - counts[0] == 2 * 9 * 8 * 8 * 85
+    assert counts[1] - counts[0] == 2 * 9 * 8 * 8 * 84
 
 
 @pytest.mark.long
