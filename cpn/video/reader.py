@@ -42,8 +42,10 @@ class VideoReader:
 
     Attributes:
         frame_rate: frames per second on average.
-        num_frames: as the file declares; None where it does not.
-        cut_off: once all frames were read, whether the file declares more than it has.
+        num_frames: as the file declares, or about, by its length; None where it does neither.
+        cut_off: once all frames were read, whether the file declares more than it has: more frames
+            and a greater length. Either alone proves nothing: rates vary, and what was trimmed
+            without being encoded anew still counts frames that are not to be shown.
 
     Raises:
         UserError: there is no such file, it is no video that can be read, or its frames are too
@@ -81,6 +83,7 @@ class VideoReader:
         """
         count = decoded = 0
         first: float | None = None
+        last, longest = 0.0, float(1 / self.frame_rate)
         for pts, frame in self._in_order():
             seconds = None if pts is None else float(pts * self._time_base)
             if seconds is None:
@@ -90,10 +93,12 @@ class VideoReader:
             decoded += image is not None
             yield VideoFrame(count, seconds - first, image, LOST if image is None else None)
             count += 1
+            longest, last = max(longest, seconds - first - last), seconds - first
         if not decoded:
             what = f"not one of its {count} frames" if count else "no frame in it"
             raise self._refused(f"{what} can be decoded")
-        self.cut_off = count < (self.num_frames or 0)
+        # A length may count from 0 or from the first frame; the last one lasts as long as any.
+        self.cut_off = self._lacks(count, last + max(first or 0.0, 0.0) + longest)
 
     def _in_order(self) -> Iterator[tuple[int | None, av.VideoFrame | None]]:
         """Time stamps and frames; those that are lost come as None where they would be shown.
@@ -156,11 +161,23 @@ class VideoReader:
     def _declared_frames(self) -> int | None:
         if self._stream.frames:
             return self._stream.frames
+        seconds = self._declared_seconds()
+        return None if seconds is None else math.floor(seconds * self.frame_rate + Fraction(1, 2))
+
+    def _declared_seconds(self) -> Fraction | None:
+        if self._stream.duration is not None:
+            return self._stream.duration * self._time_base
         # The length of the whole; with sound it may be that of the sound.
         if self._container.duration is None or len(self._container.streams) > 1:
             return None
-        seconds = Fraction(self._container.duration, av.time_base)
-        return math.floor(seconds * self.frame_rate + Fraction(1, 2))
+        return Fraction(self._container.duration, av.time_base)
+
+    def _lacks(self, frames: int, seconds: float) -> bool:
+        """Whether more frames and half a frame's time more are declared."""
+        declared = self._declared_seconds()
+        if declared is None or frames >= (self.num_frames or 0):
+            return False
+        return float(declared) - seconds > float(1 / self.frame_rate) / 2
 
     def _check_size(self, height: int, width: int) -> None:
         if height * width > self._max_pixels:

@@ -1,5 +1,6 @@
 """Every frame of a video, with its number and its time, whatever is broken."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -69,6 +70,53 @@ def test_a_video_that_is_cut_off_gives_what_there_is(tmp_path: Path) -> None:
     reader, frames = read(path)
     assert len(frames) == 5
     assert reader.cut_off
+
+
+def write_with_pause(path: Path, tenths: int = 9) -> Path:
+    """8 frames, 10 per second, the fourth of which stays for so much longer."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(8):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame.pts, frame.time_base = number + (tenths if number > 3 else 0), Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".flv", ".mp4"])
+def test_a_video_whose_rate_varies_is_whole(tmp_path: Path, suffix: str) -> None:
+    reader, frames = read(write_with_pause(tmp_path / f"a{suffix}"))
+    assert [frame.time for frame in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 1.3, 1.4, 1.5, 1.6])
+    assert not reader.cut_off
+
+
+def test_a_matroska_video_that_is_cut_off_is_known_by_its_length(tmp_path: Path) -> None:
+    path = write_with_pause(tmp_path / "a.mkv", 0)
+    assert not read(path)[0].cut_off
+    cut_off(path, 5)
+    assert read(path)[0].cut_off
+
+
+def test_a_video_trimmed_without_encoding_is_whole(tmp_path: Path) -> None:
+    """What is before the new start stays in the file, and is counted there, but not shown."""
+    clip, path = write_clip(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    with (
+        av.open(str(clip)) as source,
+        av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.pts is not None and packet.dts is not None and packet.time_base is not None:
+                shift = round(Fraction(3, 10) / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = stream
+                target.mux(packet)
+    reader, frames = read(path)
+    assert (reader.num_frames, len(frames)) == (8, 5)
+    assert not reader.cut_off
 
 
 def test_a_telephones_video_is_turned_upright(tmp_path: Path) -> None:
