@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cpn.build import load_model
-    from cpn.predictor import Person, Poses, Predictor
+    from cpn.poses import Person, Poses
+    from cpn.predictor import Predictor
 
 __all__ = ["Person", "Poses", "Predictor", "load_model"]
 
 _HOMES = {
-    "Person": "cpn.predictor",
-    "Poses": "cpn.predictor",
+    "Person": "cpn.poses",
+    "Poses": "cpn.poses",
     "Predictor": "cpn.predictor",
     "load_model": "cpn.build",
 }

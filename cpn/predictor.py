@@ -1,7 +1,6 @@
 """Use a trained model from Python, without Hydra."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cpn.build import load_model_with_metadata
+from cpn.build import LoadedModel, load_model_with_metadata
 from cpn.config.data_schema import InputConfig
 from cpn.config.schema import PostprocessConfig
 from cpn.detection.detections import Detections, PersonDetector, as_detections
@@ -23,6 +22,7 @@ from cpn.geometry.boxes import xyxy_to_xywh
 from cpn.geometry.crop import crop_matrix, grow_box, warp_crop
 from cpn.models.folding import folded
 from cpn.person_detector import TrainedDetector
+from cpn.poses import Poses
 from cpn.postprocess import rescore, suppress
 from cpn.skeleton import Skeleton
 
@@ -30,58 +30,16 @@ FloatArray = npt.NDArray[np.float64]
 Uint8Array = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, eq=False)
-class Person:
-    """One person of one photo.
+class Crops(NamedTuple):
+    """What the network sees of N people.
 
     Attributes:
-        keypoints: (K, 2) in the photo, pixel-index coordinates (see `cpn.geometry.crop`).
-        scores: (K,) confidence in 0..1.
-        box_xyxy: (4,) the person box that was used, edge coordinates.
-        box_score: how sure the detector is of the box, in 0..1; 1 of a given box.
-        score: of the whole person, as evaluation ranks people.
-        track: the person's number in a video, from 1; None where nobody is tracked.
+        images_rgb: (N, H, W, 3) uint8.
+        photo_to_crop: (N, 2, 3) matrices, see `cpn.geometry.crop`.
     """
 
-    keypoints: FloatArray
-    scores: FloatArray
-    box_xyxy: FloatArray
-    box_score: float
-    score: float
-    track: int | None
-
-
-class Poses(NamedTuple):
-    """N people of one photo: as arrays, and one by one as `people`.
-
-    Attributes:
-        keypoints: (N, K, 2) in the photo, pixel-index coordinates.
-        scores: (N, K) confidence in 0..1.
-        boxes_xyxy: (N, 4) the person boxes that were used.
-        box_scores: (N,) in 0..1; 1 for given boxes.
-        person_scores: (N,) of whole persons, as the model's `postprocess.score` says.
-        tracks: (N,) numbers of people in a video, from 1, 0 for none; None outside of one.
-    """
-
-    keypoints: FloatArray
-    scores: FloatArray
-    boxes_xyxy: FloatArray
-    box_scores: FloatArray
-    person_scores: FloatArray
-    tracks: npt.NDArray[np.int64] | None = None
-
-    @property
-    def people(self) -> list[Person]:
-        """The same, person by person."""
-        tracks = [0] * len(self.scores) if self.tracks is None else self.tracks.tolist()
-        return [
-            Person(points, scores, box, float(box_score), float(score), track or None)
-            for points, scores, box, box_score, score, track in zip(
-                *(self.keypoints, self.scores, self.boxes_xyxy),
-                *(self.box_scores, self.person_scores, tracks),
-                strict=True,
-            )
-        ]
+    images_rgb: Uint8Array
+    photo_to_crop: FloatArray
 
 
 class Predictor:
@@ -100,6 +58,9 @@ class Predictor:
         postprocess: how people are scored, and which found people are the same one.
         detector: finds the people where no boxes are given; None takes the whole photo as one.
         batch_size: people at once in the network.
+
+    Attributes:
+        estimator: the same.
     """
 
     def __init__(
@@ -111,7 +72,7 @@ class Predictor:
         detector: PersonDetector | None = None,
         batch_size: int = 32,
     ) -> None:
-        self._estimator = estimator
+        self.estimator = estimator
         self._input = input_config
         self._postprocess = postprocess
         self._detector = detector
@@ -145,12 +106,26 @@ class Predictor:
         name = inference_precision(precision, target)
         if isinstance(detector, str | Path):
             detector = TrainedDetector.from_checkpoint(detector, device=device, precision=name)
-        model = folded(loaded.model, loaded.config.input.size_hw).to(target)
+        return cls.from_model(
+            loaded, detector=detector, precision=Precision(name, target), batch_size=batch_size
+        )
+
+    @classmethod
+    def from_model(
+        cls,
+        loaded: LoadedModel,
+        *,
+        detector: PersonDetector | None,
+        precision: Precision,
+        batch_size: int = 32,
+    ) -> "Predictor":
+        """From what a model file holds; it works on the device of the precision."""
+        model = folded(loaded.model, loaded.config.input.size_hw).to(precision.device)
         estimator = PoseEstimator.from_config(
             model.to(memory_format=torch.channels_last),
             loaded.skeleton,
             loaded.config,
-            precision=Precision(name, target),
+            precision=precision,
         )
         return cls(
             estimator,
@@ -163,7 +138,7 @@ class Predictor:
     @property
     def skeleton(self) -> Skeleton:
         """Names, limbs and flip pairs of the keypoints."""
-        return self._estimator.skeleton
+        return self.estimator.skeleton
 
     @property
     def has_detector(self) -> bool:
@@ -245,6 +220,19 @@ class Predictor:
             for each, (low, high) in zip(people, pairwise(ends), strict=True)
         ]
 
+    def crops(self, images_rgb: Sequence[Uint8Array], boxes_xyxy: FloatArray) -> Crops:
+        """What the network sees of (N, 4) boxes, each of them in its own of N images.
+
+        Raises:
+            ValueError: a box is not finite or has no extent.
+        """
+        height, width = self._input.size_hw
+        matrices, crops = np.zeros((len(boxes_xyxy), 2, 3)), []
+        for matrix, image, box in zip(matrices, images_rgb, boxes_xyxy, strict=True):
+            matrix[:] = self._crop_matrix(box)
+            crops.append(warp_crop(image, matrix, (height, width)))
+        return Crops(np.array(crops, dtype=np.uint8).reshape(-1, height, width, 3), matrices)
+
     def _estimate_all(
         self,
         images_rgb: Sequence[Uint8Array],
@@ -255,9 +243,8 @@ class Predictor:
         parts = [self._none]
         for start in range(0, len(boxes_xyxy), self._batch_size):
             chosen = slice(start, start + self._batch_size)
-            matrices = np.stack([self._crop_matrix(box) for box in boxes_xyxy[chosen]])
             images = [images_rgb[owner] for owner in owners[chosen]]
-            parts.append(self._estimate(images, matrices))
+            parts.append(self._estimate(self.crops(images, boxes_xyxy[chosen])))
         return EstimatedPoses(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     @property
@@ -271,17 +258,10 @@ class Predictor:
         center, size = grow_box(box_xywh, aspect=aspect, margin=self._input.margin)
         return crop_matrix(center, size, self._input.size_hw)
 
-    def _estimate(self, images_rgb: Sequence[Uint8Array], matrices: FloatArray) -> EstimatedPoses:
-        input_hw = self._input.size_hw
-        crops = np.stack(
-            [
-                warp_crop(image, matrix, input_hw)
-                for image, matrix in zip(images_rgb, matrices, strict=True)
-            ]
-        )
-        device = self._estimator.model.pixel_mean.device
-        batch = torch.from_numpy(crops).permute(0, 3, 1, 2).to(device)
-        return self._estimator(batch, torch.from_numpy(matrices))
+    def _estimate(self, crops: Crops) -> EstimatedPoses:
+        device = self.estimator.model.pixel_mean.device
+        batch = torch.from_numpy(crops.images_rgb).permute(0, 3, 1, 2).to(device)
+        return self.estimator(batch, torch.from_numpy(crops.photo_to_crop))
 
     def _finish(self, people: Detections, poses: EstimatedPoses, *, found: bool) -> Poses:
         """Scores the people of one photo; of found ones that are the same the best stays."""

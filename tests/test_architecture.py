@@ -19,7 +19,7 @@ LADDER = (
     ("cpn.tasks",),
     ("cpn.ablation", "cpn.demo"),
     ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.report"),
-    ("cpn.estimator", "cpn.person_detector"),
+    ("cpn.estimator", "cpn.person_detector", "cpn.poses"),
     ("cpn.build_detector",),
     ("cpn.build",),
     ("cpn.data", "cpn.detection", "cpn.postprocess"),

@@ -24,4 +24,7 @@ class DemoConfig(Strict):
     port: int = Field(ge=0, le=65535, description="on 127.0.0.1; 0: any that is free")
     max_upload_mib: float = Field(gt=0, le=1000, description="most MiB of an uploaded file")
     max_megapixels: float = Field(gt=0, le=1000, description="most millions of pixels of a photo")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        description="auto: half precision on a GPU, else fp32"
+    )
     device: Literal["auto", "cpu", "cuda"]

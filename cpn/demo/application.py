@@ -88,7 +88,7 @@ class Demo:
         )
 
     async def _model(self, _request: Request) -> Response:
-        skeleton = self.analyst.estimator.skeleton
+        skeleton = self.analyst.predictor.skeleton
         return JSONResponse(
             {
                 "names": [name.replace("_", " ") for name in skeleton.keypoint_names],
@@ -96,7 +96,7 @@ class Demo:
                 "keypoint_colors": [_css(color) for color in keypoint_colors(skeleton)],
                 "limb_colors": [_css(color) for color in limb_colors(skeleton)],
                 "keypoint_threshold": self.facts.keypoint_threshold,
-                "stages": stage_names(self.analyst.estimator.model),
+                "stages": stage_names(self.analyst.predictor.estimator.model),
                 "has_detector": self.facts.has_detector,
                 "max_upload_bytes": self.facts.max_upload_bytes,
             }

@@ -10,7 +10,9 @@ from cpn.demo.page import Facts
 from cpn.demo.serving import listen, serve
 from cpn.detection.detections import PersonDetector
 from cpn.engine.distributed import select_device
+from cpn.engine.precision import Precision, inference_precision
 from cpn.person_detector import TrainedDetector
+from cpn.predictor import Predictor
 
 
 def demo(config: DemoConfig) -> None:
@@ -33,16 +35,14 @@ def build_demo(config: DemoConfig) -> tuple[Analyst, Facts]:
     """
     loaded = load_model_with_metadata(Path(config.checkpoint))
     device = select_device(config.device)
-    analyst = Analyst.from_model(
-        loaded,
-        load_detector(config),
-        device=device,
-        max_people=config.max_people,
-        max_megapixels=config.max_megapixels,
+    precision = Precision(inference_precision(config.precision, device), device)
+    predictor = Predictor.from_model(
+        loaded, detector=load_detector(config, precision), precision=precision
     )
+    analyst = Analyst(predictor, config.max_megapixels)
     analyst.warm_up()
     facts = Facts(
-        [*model_facts(config, loaded), ("Device", str(device))],
+        [*model_facts(config, loaded), ("Device", f"{device}, {precision.name}")],
         config.detector is not None,
         config.max_upload_mib,
         config.max_megapixels,
@@ -51,13 +51,14 @@ def build_demo(config: DemoConfig) -> tuple[Analyst, Facts]:
     return analyst, facts
 
 
-def load_detector(config: DemoConfig) -> PersonDetector | None:
+def load_detector(config: DemoConfig, precision: Precision) -> PersonDetector | None:
     """The person detector of a config, if it names one."""
     if config.detector is None:
         return None
     return TrainedDetector.from_checkpoint(
         config.detector,
-        device=config.device,
+        device=precision.device,
+        precision=precision.name,
         score_threshold=config.detector_threshold,
         max_people=config.max_people,
     )

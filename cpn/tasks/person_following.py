@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from cpn.config.predict_schema import PredictConfig
-from cpn.predictor import Poses
+from cpn.poses import Poses
 from cpn.video.one_euro import KeypointSmoother, OneEuro
 
 if TYPE_CHECKING:

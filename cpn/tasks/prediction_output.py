@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from cpn.atomic import GrowingFile, write_atomically
-from cpn.predictor import Person, Poses
+from cpn.poses import Person, Poses
 from cpn.skeleton import Skeleton
 from cpn.tasks.prediction_sources import Frame
 from cpn.visualization import Image, draw_skeletons, draw_tracks

@@ -9,12 +9,13 @@ import numpy.typing as npt
 import torch
 from hydra import compose, initialize_config_dir
 
-from cpn.build import build_model, load_model_with_metadata, save_model
+from cpn.build import build_model, save_model
 from cpn.config.composed import validate
 from cpn.config.schema import TrainConfig
 from cpn.demo.analysis import Analyst
 from cpn.demo.page import Facts
 from cpn.detection.detections import Detections
+from cpn.predictor import Predictor
 from cpn.skeleton import COCO_17
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -47,19 +48,10 @@ class FixedDetector:
 
 
 def analyst_of(
-    checkpoint: Path,
-    detector: FixedDetector | None = None,
-    *,
-    max_people: int = 50,
-    max_megapixels: float = 1,
+    checkpoint: Path, detector: FixedDetector | None = None, *, max_megapixels: float = 1
 ) -> Analyst:
-    return Analyst.from_model(
-        load_model_with_metadata(checkpoint),
-        detector,
-        device=torch.device("cpu"),
-        max_people=max_people,
-        max_megapixels=max_megapixels,
-    )
+    predictor = Predictor.from_checkpoint(checkpoint, detector=detector, device="cpu")
+    return Analyst(predictor, max_megapixels)
 
 
 def facts_of(*, has_detector: bool = False, max_upload_mib: float = 1) -> Facts:

@@ -35,7 +35,7 @@ JPEG = file_of(photo())
 
 
 def _client(analyst: Analyst, *, max_upload_mib: float = 1) -> TestClient:
-    facts = facts_of(has_detector=analyst.detector is not None, max_upload_mib=max_upload_mib)
+    facts = facts_of(has_detector=analyst.predictor.has_detector, max_upload_mib=max_upload_mib)
     return TestClient(Demo(analyst, facts).application(), OWN, raise_server_exceptions=False)
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from cpn.config.demo_schema import DemoConfig
 from cpn.errors import UserError
@@ -27,6 +28,7 @@ def demo_config(checkpoint: Path, **changes: Any) -> DemoConfig:
         "port": 0,
         "max_upload_mib": 2,
         "max_megapixels": 1,
+        "precision": "auto",
         "device": "cpu",
     }
     return DemoConfig(**{**values, **changes})
@@ -55,7 +57,8 @@ def test_the_detector_gets_its_settings(checkpoint: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("cpn.tasks.demo.TrainedDetector", fake)
     config = demo_config(checkpoint, detector="people.safetensors", detector_threshold=0.4)
     analyst, facts = build_demo(config)
-    asked_for = {"device": "cpu", "score_threshold": 0.4, "max_people": 3}
+    device = torch.device("cpu")
+    asked_for = {"device": device, "precision": "fp32", "score_threshold": 0.4, "max_people": 3}
     assert asked == {"path": "people.safetensors", **asked_for}
     assert facts.has_detector
     assert len(analyst(file_of(photo())).people) == 2
