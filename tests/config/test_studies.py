@@ -61,6 +61,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_network_of_a_study_gives_its_maps_and_a_loss(name: str) -> None:
     networks = {_trained_part(config): config for config in configs_of(name, "tiny").values()}

@@ -222,6 +222,7 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     return run
 
 
+@pytest.mark.long
 def test_only_the_same_predictions_are_taken_up(
     config: Callable[..., EvaluateConfig], estimated: Callable[..., int], tmp_path: Path
 ) -> None:
