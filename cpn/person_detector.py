@@ -1,7 +1,8 @@
 """A trained detector at work: photos in, person boxes out."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -15,6 +16,7 @@ from cpn.build_detector import load_detector
 from cpn.data.photo_batches import PERSON_LABEL
 from cpn.detection.detections import Detections, as_detections
 from cpn.detection.detector import Detector
+from cpn.detection.people_only import look_for_one_class
 from cpn.engine.distributed import select_device
 from cpn.engine.precision import Precision
 from cpn.geometry.box_nms import soft_box_nms
@@ -22,6 +24,8 @@ from cpn.geometry.box_nms import soft_box_nms
 Uint8Array = npt.NDArray[np.uint8]
 # What soft suppression looks at, for each box that may stay.
 CANDIDATES_PER_BOX = 4
+# Pixels; boxes at a photo's edge may have nothing left inside it.
+MIN_EXTENT = 1e-2
 
 
 class Look(NamedTuple):
@@ -96,6 +100,8 @@ class TrainedDetector:
         """
         loaded = load_detector(Path(path))
         most = loaded.config.detector.max_people if max_people is None else max_people
+        if loaded.config.detector.num_classes > PERSON_LABEL + 1:
+            look_for_one_class(loaded.model, PERSON_LABEL)
         look = look or Look()
         if soft is not None:
             look = look._replace(nms_threshold=1.0)
@@ -126,14 +132,9 @@ class TrainedDetector:
 def set_inference(
     model: Detector, look: Look, *, score_threshold: float | None, max_people: int | None
 ) -> None:
-    """Changes how a network in evaluation looks at photos; None leaves it as it is.
-
-    Its mask and keypoint heads are switched off: they would take most of the time of the boxes.
-    """
+    """Changes how a network in evaluation looks at photos; None leaves it as it is."""
     heads: Any = model.heads
     boxes = getattr(heads, "roi_heads", heads)
-    if boxes is not heads:
-        boxes.mask_roi_pool = boxes.keypoint_roi_pool = None
     given = {
         "score_thresh": score_threshold,
         "detections_per_img": max_people,
@@ -171,12 +172,29 @@ def find_people(
         for index in groups.pop(shape)
     }
     network = precision.autocast_calls(model)
-    for indices in groups.values():
-        stacked = torch.from_numpy(np.stack([images_rgb[index] for index in indices]))
-        pixels = stacked.to(device).permute(0, 3, 1, 2).float() / 255
-        results: list[dict[str, Tensor]] = network(list(pixels))
-        found |= dict(zip(indices, map(_people, results), strict=True))
+    with _boxes_only(model):
+        for indices in groups.values():
+            stacked = torch.from_numpy(np.stack([images_rgb[index] for index in indices]))
+            pixels = stacked.to(device).permute(0, 3, 1, 2).float().div_(255)
+            results: list[dict[str, Tensor]] = network(list(pixels))
+            found |= dict(zip(indices, map(_people, results), strict=True))
     return [found[index] for index in range(len(images_rgb))]
+
+
+@contextmanager
+def _boxes_only(model: Detector) -> Iterator[None]:
+    """Without its mask and keypoint heads, which would take most of the time and are not asked."""
+    heads: Any = model.heads
+    second = getattr(heads, "roi_heads", heads)
+    names = [f"{kind}_roi_pool" for kind in ("mask", "keypoint")]
+    pools = {name: getattr(second, name) for name in names if hasattr(second, name)}
+    try:
+        for name in pools:
+            setattr(second, name, None)
+        yield
+    finally:
+        for name, pool in pools.items():
+            setattr(second, name, pool)
 
 
 def _vanishes(shape: tuple[int, ...], model: Detector) -> bool:
@@ -186,7 +204,10 @@ def _vanishes(shape: tuple[int, ...], model: Detector) -> bool:
 
 
 def _people(result: dict[str, Tensor]) -> Detections:
-    person = result["labels"] == PERSON_LABEL
+    corners = result["boxes"]
+    extent = (corners[:, 2:] - corners[:, :2]).amin(dim=1)
+    # Not `>=`: a box that is not finite must be seen, and told, not dropped.
+    person = (result["labels"] == PERSON_LABEL) & ~(extent < MIN_EXTENT)
     scores, order = result["scores"][person].double().sort(descending=True, stable=True)
     boxes = result["boxes"][person][order].double()
     return Detections(boxes.cpu().numpy(), scores.cpu().numpy())

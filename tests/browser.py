@@ -49,13 +49,12 @@ def start_browser(profile: Path, *more: str) -> webdriver.Chrome:
 def visit(browser: webdriver.Chrome, file: Path) -> Iterator[webdriver.Chrome]:
     """The page, afresh at 1440 pixels; in the end nothing was complained of and nothing loaded."""
     look(browser, 1440, "light")
-    requests(browser)  # forget those of the test before
+    log(browser, "performance")  # forget what the test before has loaded
     browser.get(file.as_uri())
     yield browser
     assert log(browser, "browser") == []
-    # chrome: is the browser's own first tab, which may still be loading.
-    own = ("data:", "chrome:")
-    assert [url for url in requests(browser) if not url.startswith(own)] == [file.as_uri()]
+    loaded = [url for url in requests(browser, file.as_uri()) if not url.startswith("data:")]
+    assert loaded == [file.as_uri()], loaded
 
 
 def log(browser: Any, name: str) -> list[dict[str, Any]]:
@@ -63,10 +62,12 @@ def log(browser: Any, name: str) -> list[dict[str, Any]]:
     return entries
 
 
-def requests(browser: webdriver.Chrome) -> list[str]:
+def requests(browser: webdriver.Chrome, page: str) -> list[str]:
+    """What a page has loaded, itself first; the browser's first tab may still be loading, too."""
     events = [json.loads(entry["message"])["message"] for entry in log(browser, "performance")]
     sent = [event for event in events if event["method"] == "Network.requestWillBeSent"]
-    return [event["params"]["request"]["url"] for event in sent]
+    by_page = [each["params"] for each in sent if each["params"]["documentURL"].startswith(page)]
+    return [each["request"]["url"] for each in by_page]
 
 
 def look(browser: webdriver.Chrome, width: int, theme: str) -> None:

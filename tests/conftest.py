@@ -16,7 +16,15 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
+from cpn.benchmark.report import usable_cores
 from cpn.skeleton import COCO_17
+
+# Test runners beside each other, and the programs they start, share the cores: two threads of each
+# on two cores would wait for one another, for a quarter of the time of all tests.
+RUNNERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if RUNNERS > 1:
+    torch.set_num_threads(max(1, usable_cores() // RUNNERS))
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
 
 # The same examples every time, and as many as everybody's test run can afford;
 # HYPOTHESIS_PROFILE=nightly draws others.

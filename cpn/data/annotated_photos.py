@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, NamedTuple, overload
+from typing import Annotated, Any, NamedTuple, overload
 
 import msgspec
 import numpy as np
@@ -30,13 +30,15 @@ logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float64]
 Ring = Annotated[list[Coordinate], msgspec.Meta(min_length=6)]
+# Polygons, or run-lengths in a mapping.
+Mask = list[Ring] | dict[str, object] | None
 
 
 class _Outline(msgspec.Struct, frozen=True):
-    """One entry of `annotations`; a mask is polygons, or run-lengths in a mapping."""
+    """One entry of `annotations`, whose mask is looked at only if it is wanted."""
 
     id: int
-    segmentation: list[Ring] | dict[str, object] | None = None
+    segmentation: Any = None
 
 
 class _OutlineFile(msgspec.Struct, frozen=True):
@@ -81,6 +83,7 @@ class AnnotatedPhotos(Sequence[AnnotatedPhoto]):
         corners: (R + 1,) where each polygon's points begin.
         points: (V, 2) float32.
         category_id: of the person category.
+        keypoint_names: of the person category, whether they are wanted or not.
         source: the annotation file.
     """
 
@@ -95,6 +98,7 @@ class AnnotatedPhotos(Sequence[AnnotatedPhoto]):
     corners: npt.NDArray[np.int64]
     points: npt.NDArray[np.float32]
     category_id: int
+    keypoint_names: tuple[str, ...]
     source: Path
 
     def __len__(self) -> int:
@@ -131,13 +135,20 @@ class Wanted(NamedTuple):
         masks: everybody's outline.
         num_keypoints: K, 0 for none.
         min_keypoints: the keypoints of people with fewer labelled ones count as not labelled.
-        empty_photos: photos without a person, too.
+        empty_photos: photos in which nobody is annotated, too.
+        crowd_photos: and those in which only crowds are, or boxes without area: people are there,
+            but no box says where.
     """
 
     masks: bool = False
     num_keypoints: int = 0
     min_keypoints: int = 1
     empty_photos: bool = False
+    crowd_photos: bool = False
+
+
+# What is found in a photo without people is wrong; what is found in a crowd does not count.
+EVERY_PHOTO = Wanted(empty_photos=True, crowd_photos=True)
 
 
 def read_annotated_photos(
@@ -169,9 +180,14 @@ def read_annotated_photos(
     grouped: dict[int, list[CocoAnnotation]] = defaultdict(list)
     for record in records:
         grouped[record.image_id].append(record)
-    photos = [
-        photo for photo in file.images.values() if wanted.empty_photos or photo.id in grouped
-    ][:limit]
+    peopled = {each.image_id for each in file.annotations if each.category_id == file.person.id}
+
+    def is_wanted(photo_id: int) -> bool:
+        if photo_id in grouped:
+            return True
+        return wanted.crowd_photos if photo_id in peopled else wanted.empty_photos
+
+    photos = [photo for photo in file.images.values() if is_wanted(photo.id)][:limit]
     if not photos:
         raise UserError(
             f"{annotations}: no photo with a person; left out: {describe_dropped(dropped)}"
@@ -197,6 +213,7 @@ def read_annotated_photos(
             [np.zeros((0, 2), np.float32), *(ring for outline in outlines for ring in outline)]
         ),
         category_id=file.person.id,
+        keypoint_names=tuple(file.person.keypoints or ()),
         source=annotations,
     )
 
@@ -262,20 +279,19 @@ def _outlines(
     """Per person its polygons (V, 2).
 
     Raises:
-        UserError: a person has none, one without a y, or run-lengths in their place.
+        UserError: a person has none, one that is broken, or run-lengths in their place.
     """
-    known = {
-        each.id: each.segmentation for each in read_json(annotations, _OutlineFile).annotations
-    }
+    file = read_json(annotations, _OutlineFile)
+    known = {each.id: each.segmentation for each in file.annotations}
     outlines = []
     for person in people:
-        rings = known.get(person.id)
+        rings = _checked_mask(known[person.id], person.id, annotations)
         if not rings or isinstance(rings, dict):
             found = "is run-length encoded" if rings else "is missing"
             raise UserError(
                 f"{annotations}: 'segmentation' of annotation {person.id} {found}; masks are "
                 "learned from polygons [[x, y, x, y, ...], ...]: give them, or set "
-                "detector.masks=false"
+                "detector.mask_rcnn.mask=null"
             )
         if any(len(ring) % 2 for ring in rings):
             raise UserError(
@@ -284,3 +300,15 @@ def _outlines(
             )
         outlines.append([np.array(ring, np.float32).reshape(-1, 2) for ring in rings])
     return outlines
+
+
+def _checked_mask(mask: object, person_id: int, source: Path) -> Mask:
+    try:
+        checked: Mask = msgspec.convert(mask, Mask)
+    except msgspec.ValidationError as error:
+        raise UserError(
+            f"{source}: 'segmentation' of annotation {person_id}: {error}; give polygons "
+            "[[x, y, x, y, ...], ...] of three corners or more, or set "
+            "detector.mask_rcnn.mask=null"
+        ) from error
+    return checked

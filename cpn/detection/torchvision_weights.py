@@ -84,17 +84,26 @@ def count_classes(state: Mapping[str, Tensor], *, anchors_per_cell: int) -> int:
         anchors_per_cell: of RetinaNet, whose last convolution has an output for each.
 
     Raises:
-        UserError: it is none, or has other anchors.
+        UserError: it is none, has other anchors, or knows one class only.
     """
     if detector_kind(state) == "mask_rcnn":
-        return state["roi_heads.box_predictor.cls_score.weight"].shape[0]
+        return _two_or_more(state["roi_heads.box_predictor.cls_score.weight"].shape[0])
     outputs = state["head.classification_head.cls_logits.weight"].shape[0]
     if outputs % anchors_per_cell:
         raise UserError(
             f"it has {outputs} class scores per cell, which {anchors_per_cell} anchors cannot "
             "share: set detector.anchors.ratios and detector.anchors.scales_per_octave to its own"
         )
-    return outputs // anchors_per_cell
+    return _two_or_more(outputs // anchors_per_cell)
+
+
+def _two_or_more(classes: int) -> int:
+    if classes < 2:
+        raise UserError(
+            f"it tells {classes} class apart; it takes 2 or more, the background as 0 and a person "
+            "as 1"
+        )
+    return classes
 
 
 def convert_torchvision(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cpn.atomic import write_json
 from cpn.config.detection_schema import DetectConfig, SuppressionConfig
-from cpn.data.annotated_photos import Wanted, read_annotated_photos
+from cpn.data.annotated_photos import EVERY_PHOTO, read_annotated_photos
 from cpn.data.lost_workers import named_loss_of_workers
 from cpn.engine.distributed import distributed_context
 from cpn.person_detector import Look, SoftSuppression, TrainedDetector
@@ -40,7 +40,7 @@ def detect(config: DetectConfig) -> dict[str, float]:
         photos = read_annotated_photos(
             Path(config.annotations),
             Path(config.images),
-            wanted=Wanted(empty_photos=True),
+            wanted=EVERY_PHOTO,
             limit=config.limit,
             max_megapixels=config.max_megapixels,
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from cpn.atomic import write_json
 from cpn.config.evaluation_schema import EvaluateConfig
 from cpn.config.schema import TrainConfig
-from cpn.data.annotated_photos import Wanted, read_annotated_photos
+from cpn.data.annotated_photos import EVERY_PHOTO, read_annotated_photos
 from cpn.data.lost_workers import named_loss_of_workers
 from cpn.engine.distributed import DistributedContext
 from cpn.person_detector import TrainedDetector
@@ -41,7 +41,7 @@ def with_detected_boxes(
     photos = read_annotated_photos(
         Path(split.annotations),
         Path(split.images),
-        wanted=Wanted(empty_photos=True),
+        wanted=EVERY_PHOTO,
         max_megapixels=asked.data.max_megapixels,
     )
     known = DetectionSet.create(

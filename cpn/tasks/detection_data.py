@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from cpn.config.detection_schema import PhotoConfig, TrainDetectorConfig
-from cpn.data.annotated_photos import AnnotatedPhotos, Wanted, read_annotated_photos
+from cpn.data.annotated_photos import EVERY_PHOTO, AnnotatedPhotos, Wanted, read_annotated_photos
 from cpn.data.photo_batches import PhotoBatch, training_photos
 from cpn.data.photo_transform import PhotoAugmentation, PhotoTransform
 from cpn.data.worker_loader import WorkerLoader
 from cpn.engine.distributed import DistributedContext
-from cpn.tasks.datasets import annotation_path, read_split
+from cpn.skeleton import skeleton_from_category
+from cpn.tasks.datasets import annotation_path, flip_pairs
 
 
 def read_training_photos(config: TrainDetectorConfig) -> AnnotatedPhotos:
@@ -44,7 +45,7 @@ def read_validation_photos(config: TrainDetectorConfig) -> AnnotatedPhotos:
     return read_annotated_photos(
         annotation_path(split),
         Path(split.images),
-        wanted=Wanted(empty_photos=True),
+        wanted=EVERY_PHOTO,
         limit=split.limit,
         max_megapixels=config.data.max_megapixels,
     )
@@ -90,7 +91,13 @@ def photo_augmentation(config: PhotoConfig) -> PhotoAugmentation:
 
 
 def _flip_permutation(photos: AnnotatedPhotos, config: TrainDetectorConfig) -> tuple[int, ...]:
+    names = photos.keypoint_names
     if not photos.keypoints.shape[1]:
         return ()
-    people = read_split(config.data, config.data.train, for_training=True)
-    return tuple(people.skeleton.flip_permutation)
+    skeleton = skeleton_from_category(
+        {"keypoints": names},
+        source=str(photos.source),
+        sigmas=[1.0] * len(names),  # of OKS, which no detector is trained or scored by
+        flip_pairs=flip_pairs(config.data),
+    )
+    return tuple(skeleton.flip_permutation)

@@ -66,16 +66,13 @@ class DetectionSet:
 
         Raises:
             EvaluationStopped: a rank is asked to stop; on all ranks.
-            UserError: what was found cannot be scored.
+            UserError: what was found cannot be scored; on all ranks.
         """
-        own: list[dict[str, Any]] = []
-        for batch in stoppable_batches(self.batches, context, STOP.is_made):
-            for image_id, found in zip(batch.image_ids, find(batch.images), strict=True):
-                own += to_records(image_id, found, self.photos.category_id)
-        gathered = context.all_gather_object(own)
+        found, problem = self._find(find, context)
+        gathered = context.all_gather_object((found, problem))
+        _raise_first([each for _, each in gathered])
         metrics: dict[str, float] | None = None
-        problem: str | None = None
-        records = [record for part in gathered for record in part] if context.is_main else []
+        records = [record for part, _ in gathered for record in part] if context.is_main else []
         if context.is_main:
             try:
                 ids = self.photos.image_ids.tolist()
@@ -83,9 +80,29 @@ class DetectionSet:
             except UserError as error:
                 problem = str(error)
         metrics, problem = context.broadcast_object((metrics, problem))
-        if metrics is None:
-            raise UserError(problem or "rank 0 gave no evaluation")
+        _raise_first([problem])
+        assert metrics is not None
         return DetectionEvaluation(metrics, records)
+
+    def _find(
+        self, find: Find, context: DistributedContext
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """This rank's detections, and what is wrong with one: the others must not wait for it."""
+        own: list[dict[str, Any]] = []
+        problem: str | None = None
+        for batch in stoppable_batches(self.batches, context, STOP.is_made):
+            for image_id, found in zip(batch.image_ids, find(batch.images), strict=True):
+                try:
+                    own += to_records(image_id, found, self.photos.category_id)
+                except UserError as error:
+                    problem = problem or str(error)
+        return own, problem
+
+
+def _raise_first(problems: Sequence[str | None]) -> None:
+    for problem in problems:
+        if problem:
+            raise UserError(problem)
 
 
 def to_records(image_id: int, found: Detections, category_id: int) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cpn.data.annotated_photos import Wanted, read_annotated_photos
+from cpn.data.annotated_photos import EVERY_PHOTO, Wanted, read_annotated_photos
 from cpn.errors import UserError
 from tests.conftest import TinyCoco
 
@@ -67,8 +67,27 @@ def test_crowds_are_nobody_and_empty_photos_a_choice(tiny_coco: TinyCoco) -> Non
     without = read_annotated_photos(path, tiny_coco.images)
     assert without.image_ids.tolist() == [2, 3, 4]
     wanted = Wanted(empty_photos=True)
-    everything = read_annotated_photos(path, tiny_coco.images, wanted=wanted, limit=2)
+    assert read_annotated_photos(path, tiny_coco.images, wanted=wanted).image_ids.tolist() == [
+        *(2, 3, 4)
+    ]
+    everything = read_annotated_photos(path, tiny_coco.images, wanted=EVERY_PHOTO, limit=2)
     assert [len(photo.boxes_xyxy) for photo in everything] == [0, 1]
+
+
+def test_a_photo_is_empty_only_if_nobody_is_annotated(tiny_coco: TinyCoco) -> None:
+    path = _changed(tiny_coco, lambda document: document["annotations"].pop(0))
+    wanted = Wanted(empty_photos=True)
+    photos = read_annotated_photos(path, tiny_coco.images, wanted=wanted)
+    assert [len(photo.boxes_xyxy) for photo in photos] == [0, 1, 2, 2]
+
+
+def test_a_broken_mask_of_nobody_who_is_wanted_is_not_looked_at(tiny_coco: TinyCoco) -> None:
+    def break_the_crowds(document: dict[str, Any]) -> None:
+        document["annotations"][0].update(iscrowd=1, segmentation=[["x"]], id=1.0)
+
+    path = _changed(tiny_coco, _with_outlines, break_the_crowds)
+    photos = read_annotated_photos(path, tiny_coco.images, wanted=Wanted(masks=True))
+    assert [len(each.outlines) for each in photos] == [1, 2, 2]
 
 
 def test_boxes_end_at_the_edge(tiny_coco: TinyCoco) -> None:
@@ -88,7 +107,10 @@ def test_boxes_end_at_the_edge(tiny_coco: TinyCoco) -> None:
             lambda d: d["annotations"][2].update(segmentation={"counts": "abc", "size": [48, 64]}),
             r"annotation 3 is run-length encoded",
         ),
-        (lambda d: d["annotations"][1].update(segmentation=[[1, 2]]), r"segmentation"),
+        (
+            lambda d: d["annotations"][1].update(segmentation=[[1, 2]]),
+            r"'segmentation' of annotation 2: Expected .* detector\.mask_rcnn\.mask=null",
+        ),
         (
             lambda d: d["annotations"][1].update(segmentation=[[1, 2, 3, 4, 5, 6, 7]]),
             r"annotation 2 has a polygon with an odd number",

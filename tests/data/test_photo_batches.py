@@ -137,6 +137,7 @@ def test_every_stored_photo_comes_once_with_others_of_its_size(tmp_path: Path) -
         corners=np.zeros(1, np.int64),
         points=np.zeros((0, 2), np.float32),
         category_id=1,
+        keypoint_names=(),
         source=tmp_path / "a.json",
     )
 

@@ -58,14 +58,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 def page(browser: webdriver.Chrome, address: str) -> Iterator[webdriver.Chrome]:
     """The page, afresh; it asks nobody but its own server, and complains of nothing."""
     look(browser, 1440, "light")
-    requests(browser)
+    log(browser, "performance")  # forget what the test before has loaded
     browser.get(f"{address}/")
     find(browser, "body.ready")
     yield browser
     complaints = [entry["message"] for entry in log(browser, "browser")]
     assert [text for text in complaints if "Failed to load resource" not in text] == []
-    own = (f"{address}/", "data:", "blob:", "chrome:")
-    assert [url for url in requests(browser) if not url.startswith(own)] == []
+    loaded, own = requests(browser, address), (f"{address}/", "data:", "blob:")
+    assert loaded[0] == f"{address}/"
+    assert [url for url in loaded if not url.startswith(own)] == []
 
 
 @pytest.fixture

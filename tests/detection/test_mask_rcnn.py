@@ -14,7 +14,7 @@ from tests.detectors import (
 )
 
 SIZES_HW = [(97, 131), (120, 64)]
-KINDS = ["mask_rcnn", "keypoint_rcnn"]
+KINDS = ["mask_rcnn", pytest.param("keypoint_rcnn", marks=pytest.mark.long)]
 WHAT = {"mask_rcnn": "masks", "keypoint_rcnn": "keypoints"}
 
 

@@ -82,6 +82,8 @@ def test_classes_and_kind_are_read_off_the_weights() -> None:
     assert count_classes(two_stage, anchors_per_cell=3) == CLASSES
     with pytest.raises(UserError, match=r"45 class scores per cell, which 6 anchors cannot share"):
         count_classes(dense, anchors_per_cell=6)
+    with pytest.raises(UserError, match=r"it tells 1 class apart; it takes 2 or more"):
+        count_classes(dense, anchors_per_cell=45)
 
 
 def _without_detector(state: State) -> None:

@@ -102,15 +102,25 @@ def sideways(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def checkpoint(tiny_config: MakeConfig, tmp_path: Path) -> Path:
-    """A model file of a network that has learnt nothing."""
-    config = tiny_config()
-    torch.manual_seed(0)
-    model = build_model(config, num_keypoints=17, weights="none")
-    path = tmp_path / "model" / "model.safetensors"
-    path.parent.mkdir()
-    save_model(path, model, config=config, skeleton=COCO_17, metrics={})
-    return path
+def make_checkpoint(tiny_config: MakeConfig, tmp_path: Path) -> Callable[..., Path]:
+    """`make_checkpoint("postprocess=none")`: a model file of a network that has learnt nothing."""
+
+    def make(*overrides: str) -> Path:
+        config = tiny_config(*overrides)
+        torch.manual_seed(0)
+        model = build_model(config, num_keypoints=17, weights="none")
+        path = tmp_path / "model" / "model.safetensors"
+        path.parent.mkdir()
+        save_model(path, model, config=config, skeleton=COCO_17, metrics={})
+        return path
+
+    return make
+
+
+@pytest.fixture
+def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
+    """That of the tiny configuration."""
+    return make_checkpoint()
 
 
 @pytest.fixture

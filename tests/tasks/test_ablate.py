@@ -143,6 +143,7 @@ def test_another_configuration_needs_another_name(started: Started) -> None:
         ablate(*started(TWO, "engine.batch_size=8", seeds=[0]))
 
 
+@pytest.mark.long
 def test_a_budget_outlives_other_timings(started: Started, tmp_path: Path) -> None:
     """Two minutes and a half are two epochs of a minute; timed anew they might be one."""
     budget = {"steps": None, "minutes": 2.5, "halving": False}
@@ -160,6 +161,7 @@ def test_a_budget_outlives_other_timings(started: Started, tmp_path: Path) -> No
     assert [variant.epochs for variant in again.variants] == [2, 2]
 
 
+@pytest.mark.long
 def test_damaged_figures_are_made_again_and_told_meanwhile(
     started: Started, tmp_path: Path
 ) -> None:

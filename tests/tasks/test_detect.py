@@ -1,18 +1,21 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from cpn.config.detection_schema import DetectConfig, TrainDetectorConfig
-from cpn.detection.detections import Detections
+from cpn.data.annotated_photos import read_annotated_photos
+from cpn.detection.detections import Detections, as_detections
+from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError
 from cpn.evaluation import BOX_METRICS
 from cpn.person_detector import SoftSuppression, TrainedDetector
 from cpn.tasks.detect import detect
-from cpn.tasks.detection_evaluation import to_records
+from cpn.tasks.detection_evaluation import DetectionSet, to_records
 from cpn.tasks.train_detector import train_detector
 from tests.conftest import TinyCoco
 
@@ -108,6 +111,38 @@ def test_boxes_that_are_not_finite_are_refused() -> None:
     diverged = Detections(np.array([[0, 0, np.nan, 1]]), np.array([0.5]))
     with pytest.raises(UserError, match=r"image 7: .* not finite"):
         to_records(7, diverged, 1)
+
+
+class _OfTwo(DistributedContext):
+    """Rank 0 of two, of which the other one's detector has diverged."""
+
+    def all_gather_object(self, value: Any) -> list[Any]:
+        return [value, ([], "image 9: not finite") if isinstance(value, tuple) else value]
+
+    def any(self, flags: Tensor) -> Tensor:
+        return flags
+
+
+def test_what_goes_wrong_on_one_rank_ends_all(tiny_coco: TinyCoco) -> None:
+    photos = read_annotated_photos(tiny_coco.annotations, tiny_coco.images)
+    known = DetectionSet.create(photos, DistributedContext(), batch_size=4, workers=0)
+    nobody = as_detections([])
+    with pytest.raises(UserError, match="image 9: not finite"):
+        known.evaluate(lambda images: [nobody] * len(images), _OfTwo())
+
+
+def test_the_photos_after_one_that_goes_wrong_are_searched_too(tiny_coco: TinyCoco) -> None:
+    photos = read_annotated_photos(tiny_coco.annotations, tiny_coco.images)
+    known = DetectionSet.create(photos, DistributedContext(), batch_size=1, workers=0)
+    searched: list[int] = []
+
+    def diverge(images: Sequence[Any]) -> list[Detections]:
+        searched.append(len(images))
+        return [as_detections([[0, 0, np.nan, 1]])]
+
+    with pytest.raises(UserError, match=r"image 1: .* not finite"):
+        known.evaluate(diverge, DistributedContext())
+    assert searched == [1, 1, 1, 1]  # other ranks would wait for this one's vote
 
 
 def test_nobody_is_in_a_photo_that_is_too_thin(checkpoint: Path) -> None:

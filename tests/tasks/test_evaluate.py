@@ -55,12 +55,6 @@ def evaluate_config(**changes: Any) -> EvaluateConfig:
     return EvaluateConfig(**{**values, **changes})
 
 
-@pytest.fixture
-def checkpoint(tiny_config: MakeConfig, tmp_path: Path) -> Path:
-    train(tiny_config("engine.epochs=1"))
-    return tmp_path / "runs" / "tiny" / "model.safetensors"
-
-
 def test_a_checkpoint_scores_as_during_training(tiny_config: MakeConfig, tmp_path: Path) -> None:
     during = train(tiny_config("engine.epochs=1"))
     path = tmp_path / "runs" / "tiny" / "model.safetensors"

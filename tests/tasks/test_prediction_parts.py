@@ -14,14 +14,12 @@ import numpy as np
 import pytest
 
 from cpn.config.evaluation_schema import DecodeOverrides, EvaluateConfig, PostprocessOverrides
-from cpn.config.schema import TrainConfig
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError
 from cpn.estimator import PoseEstimator
 from cpn.evaluation import PosePredictions
 from cpn.tasks.evaluate import evaluate
 from cpn.tasks.prediction_parts import PredictionParts
-from cpn.tasks.train import train
 from tests.ranks import ROOT, run_ranks
 from tests.tasks.test_evaluate import evaluate_config
 
@@ -114,12 +112,9 @@ def test_a_folder_of_the_user_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def config(
-    tiny_config: Callable[..., TrainConfig], tmp_path: Path
-) -> Callable[[str], EvaluateConfig]:
+def config(make_checkpoint: Callable[..., Path], tmp_path: Path) -> Callable[[str], EvaluateConfig]:
     """An evaluation of six people, one per batch and part."""
-    train(tiny_config("engine.epochs=1", "postprocess=none"))
-    checkpoint = str(tmp_path / "runs" / "tiny" / "model.safetensors")
+    checkpoint = str(make_checkpoint("postprocess=none"))
 
     def make(out: str, **changes: Any) -> EvaluateConfig:
         options = {"batch_size": 1, "part_batches": 1, **changes}

@@ -147,6 +147,7 @@ def test_a_combination_that_contradicts_itself_is_not_trained(
     assert len(composed.done) == 2
 
 
+@pytest.mark.long
 def test_a_hopeless_training_is_given_up(search_for: Search, out: Path) -> None:
     options = ["engine.epochs=4", "engine.evaluate_every=1", "engine.log_every=7"]
     found = search_for(
@@ -171,6 +172,7 @@ def test_a_failed_training_is_a_row_and_three_end_the_search(search_for: Search,
         search_for("studies=[]", one, "trials=9", "search.name=one")
 
 
+@pytest.mark.long
 def test_another_search_of_the_same_name_is_refused(search_for: Search) -> None:
     search_for("studies=[pyramid_levels]", "trials=1")
     for other in (["studies=[refine_levels]"], ["studies=[pyramid_levels]", "search.seed=1"]):
