@@ -76,7 +76,10 @@ class RecordFile:
 
 
 class PredictionOutput:
-    """All files of one prediction; they appear together when it ends well, or is stopped.
+    """All files of one prediction.
+
+    JSON files and a video appear together when it ends well, or is stopped; pictures of photos one
+    by one, as they are drawn.
 
     Args:
         folder: where to; it is made.

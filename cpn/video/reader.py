@@ -79,7 +79,7 @@ class VideoReader:
         """The frames in the order of showing.
 
         Raises:
-            UserError: not one frame can be decoded, or a frame is larger than allowed.
+            UserError: not one frame can be decoded.
         """
         count = decoded = 0
         first: float | None = None
@@ -89,9 +89,9 @@ class VideoReader:
             if seconds is None:
                 seconds = (first or 0.0) + float(count / self.frame_rate)
             first = seconds if first is None else first
-            image = None if frame is None else self._upright(frame)
+            image, problem = (None, LOST) if frame is None else self._upright(frame)
             decoded += image is not None
-            yield VideoFrame(count, seconds - first, image, LOST if image is None else None)
+            yield VideoFrame(count, seconds - first, image, problem)
             count += 1
             longest, last = max(longest, seconds - first - last), seconds - first
         if not decoded:
@@ -140,11 +140,13 @@ class VideoReader:
                 if packet.size:
                     yield packet
 
-    def _upright(self, frame: av.VideoFrame) -> Image:
-        self._check_size(frame.height, frame.width)
+    def _upright(self, frame: av.VideoFrame) -> tuple[Image | None, str | None]:
+        """The picture; or, as a video may change its size on the way, why there is none."""
+        if problem := self._too_large(frame.height, frame.width):
+            return None, problem
         image = frame.to_ndarray(format="rgb24")
         turns = round(frame.rotation / 90) % 4  # counterclockwise, as rot90
-        return np.ascontiguousarray(np.rot90(image, turns), dtype=np.uint8)
+        return np.ascontiguousarray(np.rot90(image, turns), dtype=np.uint8), None
 
     @property
     def _time_base(self) -> Fraction:
@@ -180,11 +182,15 @@ class VideoReader:
         return float(declared) - seconds > float(1 / self.frame_rate) / 2
 
     def _check_size(self, height: int, width: int) -> None:
-        if height * width > self._max_pixels:
+        if problem := self._too_large(height, width):
             raise UserError(
-                f"{one_line(self._path)}: its frames of {width} x {height} have more than"
-                f" max_megapixels={self._max_pixels / 1e6:g}: make them smaller or raise that"
+                f"{one_line(self._path)}: its frames: {problem}: make them smaller or raise that"
             )
+
+    def _too_large(self, height: int, width: int) -> str | None:
+        if height * width <= self._max_pixels:
+            return None
+        return f"{width} x {height} is more than max_megapixels={self._max_pixels / 1e6:g}"
 
     def _refused(self, problem: str) -> UserError:
         return UserError(f"{one_line(self._path)}: not a readable video: {problem}; {WAY_OUT}")

@@ -80,7 +80,7 @@ def test_a_damaged_frame_has_an_empty_record(
     assert lost[0]["problem"] == "cannot be decoded"
     assert lost[0]["people"] == []
     assert people_per_frame(out).count(1) == 7
-    assert "1 of 8 frames are damaged and have no people" in caplog.text
+    assert "1 of 8 frames are damaged or too large and have no people" in caplog.text
     assert len(list(VideoReader(out / "video.mp4", max_megapixels=1))) == 7
 
 

@@ -171,6 +171,29 @@ def test_sound_alone_is_refused(tmp_path: Path) -> None:
 def test_large_frames_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", frames=1)
     with pytest.raises(
-        UserError, match=r"its frames of 64 x 48 have more than max_megapixels=0\.0"
+        UserError, match=r"its frames: 64 x 48 is more than max_megapixels=0\.003: make"
     ):
         VideoReader(path, max_megapixels=0.003)
+
+
+def _stream_of(path: Path, size_wh: tuple[int, int]) -> bytes:
+    """Four frames as a transport stream, of which one may follow another."""
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height = size_wh
+        stream.pix_fmt = "yuv420p"
+        for number in range(4):
+            frame = av.VideoFrame.from_ndarray(picture(number, size_wh), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def test_a_video_that_grows_on_the_way_keeps_what_is_small_enough(tmp_path: Path) -> None:
+    path = tmp_path / "both.ts"
+    path.write_bytes(b"".join(_stream_of(path, size) for size in ((64, 48), (128, 96))))
+    frames = list(VideoReader(path, max_megapixels=0.005))
+    assert [frame.number for frame in frames] == list(range(8))
+    shapes = [None if frame.image_rgb is None else frame.image_rgb.shape for frame in frames]
+    assert shapes == [(48, 64, 3)] * 4 + [None] * 4
+    assert frames[-1].problem == "128 x 96 is more than max_megapixels=0.005"
