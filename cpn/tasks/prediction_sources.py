@@ -211,7 +211,8 @@ class VideoSource(_MovingSource, AbstractContextManager["VideoSource"]):
             yield frame
         if lost:
             logger.warning(
-                "%s: %d of %d frames are damaged or too large and have no people", self._path, lost, count
+                "%s: %d of %d frames are damaged or too large and have no people",
+                *(self._path, lost, count),
             )
         if self._reader.cut_off:
             problem = (
