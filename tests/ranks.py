@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_SECONDS = 120
+OF_PYCOCOTOOLS = "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
 
 
 class RankOutcome(NamedTuple):
@@ -24,7 +25,7 @@ def run_ranks(script: Path, folder: Path, *, world_size: int = 2) -> list[RankOu
     Each rank has torchrun's environment but for an address to meet at: they meet in files of the
     folder, as a port may be taken. Rank n leaves its figures with `write_report`.
     """
-    command = [sys.executable, "-W", "error", str(script), str(folder)]
+    command = [sys.executable, "-W", "error", "-W", OF_PYCOCOTOOLS, str(script), str(folder)]
     shared = {"WORLD_SIZE": str(world_size), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from cpn.errors import UserError
 from cpn.evaluation import BOX_METRICS
 from cpn.tasks.train_detector import train_detector
 from tests.conftest import TinyCoco
+from tests.ranks import run_ranks
 
 Make = Callable[..., TrainDetectorConfig]
 SQUARE = [[4.0, 4.0, 30.0, 4.0, 30.0, 44.0, 4.0, 44.0]]
@@ -24,6 +26,10 @@ SMALL_ROI_HEADS = (
     *("network=mask_rcnn_small", "detector.pyramid.channels=8", "detector.mask_rcnn.box_width=8"),
     "detector.mask_rcnn.mask={roi_size: 14, convs: 1, width: 8}",
     "detector.anchors.sizes=[8,16,32,64]",
+)
+ALL_HEADS = (
+    *SMALL_ROI_HEADS,
+    "detector.mask_rcnn.keypoint={roi_size: 14, convs: 1, width: 8, number: 17}",
 )
 
 
@@ -39,34 +45,51 @@ def test_a_run_leaves_a_detector_and_its_numbers(tiny_detector: Make, tmp_path: 
     assert {"loss", "classification", "bbox_regression"} <= set(line)
 
 
-def test_masks_and_keypoints_are_learned(
-    tiny_detector: Make, tiny_coco: TinyCoco, tmp_path: Path
-) -> None:
+@pytest.fixture
+def outlined(tiny_coco: TinyCoco) -> dict[str, Any]:
+    """The people with masks, too; to be changed and written."""
     document = tiny_coco.read()
     for person in document["annotations"]:
         person["segmentation"] = SQUARE
     tiny_coco.write(document)
-    config = tiny_detector(
-        *SMALL_ROI_HEADS,
-        "detector.mask_rcnn.keypoint={roi_size: 14, convs: 1, width: 8, number: 17}",
-        "engine.epochs=1",
-    )
-    train_detector(config)
+    return document
+
+
+@pytest.mark.parametrize("engine", [(), ("engine.precision=bf16", "engine.channels_last=true")])
+def test_masks_and_keypoints_are_learned(
+    tiny_detector: Make, outlined: object, tmp_path: Path, engine: tuple[str, ...]
+) -> None:
+    train_detector(tiny_detector(*ALL_HEADS, "engine.epochs=1", *engine))
     line = json.loads((tmp_path / "runs/detector/metrics.jsonl").read_text().splitlines()[0])
     assert {"mask", "keypoint", "objectness", "box_reg"} <= set(line)
+
+
+def test_a_rank_that_sees_nobody_trains_along(
+    tiny_detector: Make, tiny_coco: TinyCoco, outlined: dict[str, Any], tmp_path: Path
+) -> None:
+    """Each rank has one photo per step; three of the four photos are empty."""
+    outlined["annotations"] = [x for x in outlined["annotations"] if x["image_id"] == 4]
+    tiny_coco.write(outlined)
+    config = tiny_detector(*ALL_HEADS, "engine.epochs=1", "photo.empty_photos=true")
+    (tmp_path / "task.json").write_text(config.model_dump_json())
+    outcomes = run_ranks(Path(__file__).with_name("detector_rank.py"), tmp_path)
+    first, second = (outcome.report for outcome in outcomes)
+    assert set(first) == set(BOX_METRICS)
+    assert first == pytest.approx(second, abs=0, nan_ok=True)
+    lines = (tmp_path / "runs/detector/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 2]
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(
     tiny_detector: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_detector(tiny_detector("run.name=whole", "engine.save_every_steps=1"))
+    options = ("engine.save_every_steps=1", "photo.scales=[0.5,1.0]")
+    train_detector(tiny_detector("run.name=whole", *options))
     with monkeypatch.context() as patch:
         patch.setenv("CPN_FAULT", "loss@4:0:nan")
         with pytest.raises(NonFiniteError, match=r"step 4: .*image ids \[\d, \d\]"):
-            train_detector(tiny_detector("run.name=parts", "engine.save_every_steps=1"))
-    train_detector(
-        tiny_detector("run.name=parts", "engine.save_every_steps=1", "run.if_exists=resume")
-    )
+            train_detector(tiny_detector("run.name=parts", *options))
+    train_detector(tiny_detector("run.name=parts", *options, "run.if_exists=resume"))
     whole, parts = (
         load_file(tmp_path / "runs" / name / "model.safetensors") for name in ("whole", "parts")
     )

@@ -32,6 +32,11 @@ def meet_in_files(folder: Path) -> None:
     torch.distributed.init_process_group = join_by_file  # type: ignore[assignment]
 
 
+def read_task(folder: Path) -> dict[str, Any]:
+    task: dict[str, Any] = json.loads((folder / "task.json").read_text())
+    return task
+
+
 def refusal(config: TrainConfig) -> str:
     """Why a second run of this name is refused."""
     try:
@@ -45,7 +50,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     configure_logging()
     meet_in_files(folder)
-    task = json.loads((folder / "task.json").read_text())
+    task = read_task(folder)
     config = validate_plain(task["train"], TrainConfig)
     report = {
         "train": train(config),
