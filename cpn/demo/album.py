@@ -5,9 +5,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from cpn.demo.analysis import Person
-from cpn.demo.uploads import NOT_FOUND, RefusedError
+from cpn.demo.uploads import BAD_REQUEST, NOT_FOUND, RefusedError
 
 MAX_PHOTOS = 8
+# Of one photo; their crops stay in memory, too.
+MAX_PEOPLE = 300
 
 
 @dataclass
@@ -33,6 +35,28 @@ class StoredPhoto:
         if not 0 <= number < len(self.people):
             raise RefusedError(f"the photo has no person {number}", NOT_FOUND)
         return self.people[number]
+
+    def add(self, person: Person) -> None:
+        """Somebody whom a box was drawn around.
+
+        Raises:
+            RefusedError: there are too many already.
+        """
+        self.check_place()
+        self.people.append(person)
+
+    def check_place(self) -> None:
+        """Before anybody works on one more.
+
+        Raises:
+            RefusedError: there are too many already.
+        """
+        if len(self.people) >= MAX_PEOPLE:
+            raise RefusedError(
+                f"the photo has {len(self.people)} people, and {MAX_PEOPLE} is the most: give it"
+                " again to begin anew",
+                BAD_REQUEST,
+            )
 
 
 @dataclass

@@ -37,7 +37,7 @@ from cpn.errors import UserError, first_line
 from cpn.visualization import Color, keypoint_colors, limb_colors
 
 T = TypeVar("T")
-# Each holds an upload in memory; further ones are told to come back.
+# Each may hold an upload in memory; further ones are told to come back.
 MAX_WAITING = 8
 MOST_BOX_BYTES = 1024
 UNAVAILABLE = 503
@@ -128,13 +128,18 @@ class Demo:
         except msgspec.DecodeError as error:
             raise RefusedError(f"the box cannot be read: {first_line(error)}") from error
         box = np.array(drawn.box, dtype=np.float64)
-        person, timing = await self._in_turn(lambda: self.analyst.one_person(photo.content, box))
-        photo.people.append(person)
+        photo.check_place()
+        async with self._place():
+            person, timing = await self._in_turn(
+                lambda: self.analyst.one_person(photo.content, box)
+            )
+        photo.add(person)
         return JSONResponse({"person": _person(person), "timing": _milliseconds(timing)})
 
     async def _heatmaps(self, request: Request) -> Response:
         person = self._photo(request).person(request.path_params["number"])
-        stages = await self._in_turn(lambda: self.analyst.stages(person))
+        async with self._place():
+            stages = await self._in_turn(lambda: self.analyst.stages(person))
         height, width = person.crop.shape[:2]
         return JSONResponse(
             {
@@ -152,7 +157,7 @@ class Demo:
     async def _place(self) -> AsyncIterator[None]:
         if self._waiting >= MAX_WAITING:
             raise RefusedError(
-                f"{MAX_WAITING} photos are waiting already: try again soon", UNAVAILABLE
+                f"{MAX_WAITING} requests are waiting already: try again soon", UNAVAILABLE
             )
         self._waiting += 1
         try:
@@ -171,6 +176,8 @@ class Demo:
                     break
             else:
                 return bytes(content)
+        if most_bytes == MOST_BOX_BYTES:
+            raise RefusedError(f"a box has no more than {most_bytes} bytes", TOO_LARGE)
         raise RefusedError(
             f"the file has more than {most_bytes / MIB:.4g} MiB: make it smaller, or start the demo"
             " with a higher max_upload_mib",

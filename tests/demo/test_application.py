@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from cpn.demo import application
+from cpn.demo import album, application
 from cpn.demo.analysis import Analyst
 from cpn.demo.application import Demo
 from cpn.skeleton import COCO_17
@@ -261,6 +261,30 @@ def test_too_many_at_once_are_told_so(client: TestClient, monkeypatch: pytest.Mo
     answer = _post(client)
     assert answer.status_code == 503
     assert "waiting already" in answer.json()["error"]
+
+
+def test_boxes_and_heatmaps_wait_in_the_same_queue(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/api/photos/{_post(client).json()['key']}/people"
+    monkeypatch.setattr(application, "MAX_WAITING", 0)
+    assert client.post(path, json={"box": [1, 1, 30, 30]}).status_code == 503
+    assert client.get(f"{path}/0/heatmaps").status_code == 503
+
+
+def test_people_are_added_up_to_a_limit(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = _post(client).json()
+    monkeypatch.setattr(album, "MAX_PEOPLE", len(given["people"]))
+    answer = client.post(f"/api/photos/{given['key']}/people", json={"box": [1, 1, 30, 30]})
+    assert answer.status_code == 400
+    assert "is the most" in answer.json()["error"]
+    answer = client.post(f"/api/photos/{given['key']}/people", content=b"x" * 2000)
+    assert (answer.status_code, answer.json()["error"]) == (
+        413,
+        "a box has no more than 1024 bytes",
+    )
 
 
 def test_a_bug_is_one_line_for_the_page(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
