@@ -162,15 +162,14 @@ def find_people(
     None in a photo so thin that nothing is left of it at the size at which it is looked at.
     """
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    found: dict[int, Detections] = {}
     for index, image in enumerate(images_rgb):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
-        groups[image.shape].append(index)
-    found = {
-        index: as_detections([])
-        for shape in [shape for shape in groups if _vanishes(shape, model)]
-        for index in groups.pop(shape)
-    }
+        if _vanishes(image.shape, model):
+            found[index] = as_detections([])
+        else:
+            groups[image.shape].append(index)
     network = precision.autocast_calls(model)
     with _boxes_only(model):
         for indices in groups.values():

@@ -62,7 +62,8 @@ def _refuse_packed_archive(content: bytes, source: object) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, LookupError, NotImplementedError, OSError) as error:
+    # A RuntimeError says that a newer version of the format is asked for.
+    except (zipfile.BadZipFile, ValueError, LookupError, RuntimeError, OSError) as error:
         raise UserError(f"{source}: cannot be read as a PyTorch file ({error})") from error
     claimed = sum(entry.file_size for entry in entries)
     packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)

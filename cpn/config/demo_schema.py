@@ -1,10 +1,8 @@
 """The configuration of `scripts/demo.py`; see `cpn.config.schema`."""
 
-from typing import Literal
-
 from pydantic import Field
 
-from cpn.config.network_schema import PositiveInt, Probability, Strict
+from cpn.config.network_schema import DeviceName, PositiveInt, PrecisionName, Probability, Strict
 
 
 class DemoConfig(Strict):
@@ -24,7 +22,5 @@ class DemoConfig(Strict):
     port: int = Field(ge=0, le=65535, description="on 127.0.0.1; 0: any that is free")
     max_upload_mib: float = Field(gt=0, le=1000, description="most MiB of an uploaded file")
     max_megapixels: float = Field(gt=0, le=1000, description="most millions of pixels of a photo")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        description="auto: half precision on a GPU, else fp32"
-    )
-    device: Literal["auto", "cpu", "cuda"]
+    precision: PrecisionName = Field(description="auto: half precision on a GPU, else fp32")
+    device: DeviceName

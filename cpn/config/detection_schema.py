@@ -5,7 +5,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from cpn.config.detector_schema import DetectorNetworkConfig
-from cpn.config.network_schema import Count, Positive, PositiveInt, Probability, Strict
+from cpn.config.network_schema import (
+    Count,
+    DeviceName,
+    Positive,
+    PositiveInt,
+    PrecisionName,
+    Probability,
+    Strict,
+)
 from cpn.config.schema import TrainingConfig
 
 
@@ -101,7 +109,7 @@ class DetectConfig(Strict):
     max_megapixels: float = Field(gt=0, le=1000, description="most millions of pixels of photos")
     batch_size: PositiveInt = Field(description="photos, of one size each")
     workers: Count
-    device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    device: DeviceName
+    precision: PrecisionName = Field(
         description="auto: bf16 where the device computes in it, else fp32"
     )

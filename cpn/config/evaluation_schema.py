@@ -4,7 +4,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from cpn.config.network_schema import Count, Positive, PositiveInt, Probability, Strict
+from cpn.config.network_schema import (
+    Count,
+    DeviceName,
+    Positive,
+    PositiveInt,
+    PrecisionName,
+    Probability,
+    Strict,
+)
 from cpn.config.schema import (
     BlurKernel,
     DetectionsConfig,
@@ -87,8 +95,8 @@ class EvaluateConfig(Strict):
     batch_size: PositiveInt
     part_batches: PositiveInt = Field(description="batches that a crash may cost, of each rank")
     workers: Count
-    device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    device: DeviceName
+    precision: PrecisionName = Field(
         description="auto: bf16 where the device computes in it, else fp32"
     )
 

@@ -12,6 +12,8 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 PyramidLevel = Annotated[int, Field(ge=2, le=5)]
 AnyLevel = Annotated[int, Field(ge=2, le=7)]
+DeviceName = Literal["auto", "cpu", "cuda"]
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class Strict(BaseModel):

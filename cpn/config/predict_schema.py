@@ -4,7 +4,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from cpn.config.network_schema import NonNegative, Positive, PositiveInt, Probability, Strict
+from cpn.config.network_schema import (
+    DeviceName,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    PrecisionName,
+    Probability,
+    Strict,
+)
 
 
 class FoundPeopleConfig(Strict):
@@ -67,10 +75,8 @@ class PredictConfig(Strict):
     )
     batch_size: PositiveInt = Field(description="people at once in the network")
     batch_images: PositiveInt = Field(description="photos or frames at once; a camera's one by one")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        description="auto: half precision on a GPU, else fp32"
-    )
-    device: Literal["auto", "cpu", "cuda"]
+    precision: PrecisionName = Field(description="auto: half precision on a GPU, else fp32")
+    device: DeviceName
 
     @model_validator(mode="after")
     def _people_come_from_one_place(self) -> Self:

@@ -12,12 +12,14 @@ from cpn.config.data_schema import AugmentConfig, DataConfig, InputConfig
 from cpn.config.network_schema import (
     BackboneConfig,
     Count,
+    DeviceName,
     HeatmapConfig,
     LossConfig,
     ModelConfig,
     NonNegative,
     Positive,
     PositiveInt,
+    PrecisionName,
     Probability,
     Strict,
 )
@@ -52,10 +54,10 @@ class EngineConfig(Strict):
     accumulate: PositiveInt = Field(description="micro-batches per optimizer step")
     clip_norm: Positive | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: PrecisionName = Field(
         description="auto: bf16 where the device computes in it, else fp32"
     )
-    device: Literal["auto", "cpu", "cuda"]
+    device: DeviceName
     channels_last: bool
     compile: bool
     sync_batch_norm: bool

@@ -81,6 +81,8 @@ class PhotoBatch(NamedTuple):
         Each has boxes (P, 4) and labels (P,); masks (P, h, w) uint8 and keypoints (P, K, 3), here
         in the edge frame too, where the batch has them.
         """
+        # torchvision reads points as boxes, in the edge frame.
+        edge_keypoints = self.keypoints + self.keypoints.new_tensor([0.5, 0.5, 0])
         targets, person, pixel = [], 0, 0
         for (height, width), count in zip(
             self.sizes_hw.tolist(), self.counts.tolist(), strict=True
@@ -92,9 +94,7 @@ class PhotoBatch(NamedTuple):
                 "labels": torch.full((count,), PERSON_LABEL, device=boxes.device),
             }
             if self.keypoints.shape[1]:
-                # torchvision reads points as boxes, in the edge frame.
-                edge = self.keypoints.new_tensor([0.5, 0.5, 0])
-                target["keypoints"] = self.keypoints[person:end] + edge
+                target["keypoints"] = edge_keypoints[person:end]
             if self.masks.ndim == 1:
                 target["masks"] = self.masks[pixel : pixel + pixels].view(count, height, width)
             targets.append(target)

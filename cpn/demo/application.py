@@ -104,7 +104,7 @@ class Demo:
 
     async def _add_photo(self, request: Request) -> Response:
         async with self._place():
-            content = await self._body(request, self.facts.max_upload_bytes)
+            content = await self._body(request, self.facts.max_upload_bytes, self._too_large())
             found = await self._in_turn(lambda: self.analyst(content))
         photo = StoredPhoto(content, found.picture, found.people)
         width, height = found.size_wh
@@ -123,8 +123,10 @@ class Demo:
 
     async def _add_person(self, request: Request) -> Response:
         photo = self._photo(request)
+        refusal = f"a box has no more than {MOST_BOX_BYTES} bytes"
+        content = await self._body(request, MOST_BOX_BYTES, refusal)
         try:
-            drawn = msgspec.json.decode(await self._body(request, MOST_BOX_BYTES), type=_DrawnBox)
+            drawn = msgspec.json.decode(content, type=_DrawnBox)
         except msgspec.DecodeError as error:
             raise RefusedError(f"the box cannot be read: {first_line(error)}") from error
         box = np.array(drawn.box, dtype=np.float64)
@@ -165,7 +167,7 @@ class Demo:
         finally:
             self._waiting -= 1
 
-    async def _body(self, request: Request, most_bytes: int) -> bytes:
+    async def _body(self, request: Request, most_bytes: int, refusal: str) -> bytes:
         """What was sent; refused as soon as it is too much, at best before it is sent."""
         declared = request.headers.get("content-length", "")
         content = bytearray()
@@ -176,12 +178,12 @@ class Demo:
                     break
             else:
                 return bytes(content)
-        if most_bytes == MOST_BOX_BYTES:
-            raise RefusedError(f"a box has no more than {most_bytes} bytes", TOO_LARGE)
-        raise RefusedError(
-            f"the file has more than {most_bytes / MIB:.4g} MiB: make it smaller, or start the demo"
-            " with a higher max_upload_mib",
-            TOO_LARGE,
+        raise RefusedError(refusal, TOO_LARGE)
+
+    def _too_large(self) -> str:
+        return (
+            f"the file has more than {self.facts.max_upload_bytes / MIB:.4g} MiB: make it smaller,"
+            " or start the demo with a higher max_upload_mib"
         )
 
     async def _in_turn(self, work: Callable[[], T]) -> T:

@@ -68,20 +68,19 @@ class DetectionSet:
             EvaluationStopped: a rank is asked to stop; on all ranks.
             UserError: what was found cannot be scored; on all ranks.
         """
-        found, problem = self._find(find, context)
-        gathered = context.all_gather_object((found, problem))
-        _raise_first([each for _, each in gathered])
+        gathered = context.all_gather_object(self._find(find, context))
+        problem = next((each for _, each in gathered if each), None)
         metrics: dict[str, float] | None = None
         records = [record for part, _ in gathered for record in part] if context.is_main else []
-        if context.is_main:
+        if context.is_main and problem is None:
             try:
                 ids = self.photos.image_ids.tolist()
                 metrics = evaluate_boxes(self.truth, records, image_ids=ids)
             except UserError as error:
                 problem = str(error)
         metrics, problem = context.broadcast_object((metrics, problem))
-        _raise_first([problem])
-        assert metrics is not None
+        if metrics is None:
+            raise UserError(problem or "rank 0 gave no evaluation")
         return DetectionEvaluation(metrics, records)
 
     def _find(
@@ -97,12 +96,6 @@ class DetectionSet:
                 except UserError as error:
                     problem = problem or str(error)
         return own, problem
-
-
-def _raise_first(problems: Sequence[str | None]) -> None:
-    for problem in problems:
-        if problem:
-            raise UserError(problem)
 
 
 def to_records(image_id: int, found: Detections, category_id: int) -> list[dict[str, Any]]:
