@@ -36,14 +36,15 @@ class StoredPhoto:
             raise RefusedError(f"the photo has no person {number}", NOT_FOUND)
         return self.people[number]
 
-    def add(self, person: Person) -> None:
-        """Somebody whom a box was drawn around.
+    def add(self, person: Person) -> int:
+        """Somebody whom a box was drawn around; gives their place in `people`.
 
         Raises:
             RefusedError: there are too many already.
         """
         self.check_place()
         self.people.append(person)
+        return len(self.people) - 1
 
     def check_place(self) -> None:
         """Before anybody works on one more.

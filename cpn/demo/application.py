@@ -113,7 +113,7 @@ class Demo:
                 "key": self._album.add(photo),
                 "width": width,
                 "height": height,
-                "people": [_person(person) for person in found.people],
+                "people": [_person(*each) for each in enumerate(found.people)],
                 "timing": _milliseconds(found.timing),
             }
         )
@@ -135,8 +135,8 @@ class Demo:
             person, timing = await self._in_turn(
                 lambda: self.analyst.one_person(photo.content, box)
             )
-        photo.add(person)
-        return JSONResponse({"person": _person(person), "timing": _milliseconds(timing)})
+        number = photo.add(person)
+        return JSONResponse({"person": _person(number, person), "timing": _milliseconds(timing)})
 
     async def _heatmaps(self, request: Request) -> Response:
         person = self._photo(request).person(request.path_params["number"])
@@ -214,8 +214,9 @@ async def _tell_of_a_bug(_request: Request, error: Exception) -> Response:
     return JSONResponse({"error": message}, 500)
 
 
-def _person(person: Person) -> dict[str, Any]:
+def _person(number: int, person: Person) -> dict[str, Any]:
     return {
+        "number": number,
         "box": person.box_xyxy.tolist(),
         "box_score": person.box_score,
         "score": float(person.scores.mean()),

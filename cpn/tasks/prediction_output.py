@@ -27,10 +27,13 @@ class RecordFile:
     Args:
         path: the file.
         lines: one record per line (JSON Lines); else one list of all, as JSON.
+
+    Attributes:
+        path: the same.
     """
 
     def __init__(self, path: Path, *, lines: bool = False) -> None:
-        self._path = path
+        self.path = path
         self._growing = GrowingFile(path)
         self._file = self._growing.temporary.open("w", encoding="utf-8")
         self._lines = lines
@@ -72,14 +75,19 @@ class RecordFile:
         try:
             yield
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self._path)) from error
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+
+# Photos and videos leave different ones.
+FILES = ("frames.jsonl", "results.json", "images.json", "predictions.json", "video.mp4")
 
 
 class PredictionOutput:
     """All files of one prediction.
 
     JSON files and a video appear together when it ends well, or is stopped; pictures of photos one
-    by one, as they are drawn.
+    by one, as they are drawn. Files of an earlier prediction into the folder that this one does not
+    write are deleted: they would tell of something else. Pictures of other photos stay.
 
     Args:
         folder: where to; it is made.
@@ -169,6 +177,8 @@ class PredictionOutput:
         """
         for part in self._parts:
             part.commit()
+        for name in set(FILES) - {part.path.name for part in self._parts}:
+            (self._folder / name).unlink(missing_ok=True)
 
     def _picture(self, image_rgb: Image, poses: Poses) -> Image:
         shown = np.where(poses.scores >= self._threshold, poses.scores, 0.0)

@@ -13,7 +13,9 @@ from cpn.errors import UserError
 try:
     from edgefirst.tracker import ByteTrack
 except ImportError as error:
-    raise UserError("tracking needs the extra track: pip install 'cpn-pose[track]'") from error
+    raise UserError(
+        f"tracking needs the extra track: pip install 'cpn-pose[track]' ({error})"
+    ) from error
 
 FloatArray = npt.NDArray[np.float64]
 NO_TRACK = 0

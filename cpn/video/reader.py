@@ -18,7 +18,9 @@ from cpn.video.frames import Image, VideoFrame
 try:
     import av
 except ImportError as error:
-    raise UserError("videos need the extra video: pip install 'cpn-pose[video]'") from error
+    raise UserError(
+        f"videos need the extra video: pip install 'cpn-pose[video]' ({error})"
+    ) from error
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream

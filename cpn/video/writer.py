@@ -14,7 +14,9 @@ from cpn.video.frames import Image
 try:
     import av
 except ImportError as error:
-    raise UserError("videos need the extra video: pip install 'cpn-pose[video]'") from error
+    raise UserError(
+        f"videos need the extra video: pip install 'cpn-pose[video]' ({error})"
+    ) from error
 from av.video.stream import VideoStream
 
 CODEC = "libx264"
@@ -30,6 +32,9 @@ class VideoWriter:
         path: the MP4 file.
         frame_rate: pictures per second, about; each one's own time decides when it is shown.
 
+    Attributes:
+        path: the same.
+
     Raises:
         UserError: this PyAV was built without x264.
         OSError: the file cannot be written.
@@ -41,6 +46,7 @@ class VideoWriter:
                 f"{path}: this build of PyAV has no {CODEC}, which writes H.264; use PyAV's own"
                 " wheels (pip install --force-reinstall av), or draw=false to write no video"
             )
+        self.path = path
         self._file = GrowingFile(path)
         self._container = av.open(
             str(self._file.temporary), "w", format="mp4", options={"movflags": "+faststart"}
@@ -78,13 +84,14 @@ class VideoWriter:
         self._container.mux(self._stream.encode(frame))
 
     def commit(self) -> None:
-        """Finishes the video and gives it its name; without a picture there is none.
+        """Finishes the video and gives it its name; without a picture none is left there.
 
         Raises:
             OSError: the disk is full.
         """
         if self._size_wh is None:
             self.discard()
+            self.path.unlink(missing_ok=True)
             return
         self._container.mux(self._stream.encode(None))
         self._container.close()

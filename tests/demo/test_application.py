@@ -101,6 +101,7 @@ def test_a_person_is_added_by_hand(client: TestClient) -> None:
     answer = client.post(path, json={"box": [-5, 2, 30, 40]}).json()
     assert answer["person"]["box"] == [0, 2, 30, 40]
     assert answer["person"]["box_score"] is None
+    assert answer["person"]["number"] == 2
     assert client.get(f"{path}/2/heatmaps").status_code == 200
     wrongs: list[Any] = [
         {"box": [1, 2, 3]},

@@ -16,6 +16,7 @@ from cpn.interruption import STOP
 from cpn.tasks.predict import PredictionStopped, predict
 from cpn.video.frames import VideoFrame
 from cpn.video.reader import VideoReader
+from tests.conftest import TinyCoco
 from tests.tasks.predictions import Lines, PretendedDetector, files, lines, people_per_frame, read
 from tests.tasks.predictions import MakePredictConfig as MakeConfig
 from tests.video.clips import cut_off, damage, picture, write_clip
@@ -198,6 +199,18 @@ def test_options_that_contradict_each_other(predict_config: MakeConfig, tmp_path
         predict_config(tmp_path, boxes="b.json", detector="d")
     with pytest.raises((UserError, ValidationError), match=r"needs tracking\.enabled=true"):
         predict_config(clip, "smoothing.enabled=true")
+
+
+def test_nothing_stays_of_an_earlier_prediction(
+    predict_config: MakeConfig, tiny_coco: TinyCoco, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4")
+    out = predict(predict_config(clip)).parent
+    predict(predict_config(tiny_coco.images / "001.png"))
+    photo = ["frames.jsonl", "images.json", "pictures", "predictions.json", "results.json"]
+    assert files(out) == photo
+    predict(predict_config(clip, draw=False))
+    assert files(out) == ["frames.jsonl", "images.json", "pictures", "results.json"]
 
 
 @pytest.mark.parametrize(

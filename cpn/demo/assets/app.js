@@ -107,12 +107,12 @@ function append(person) {
 }
 
 function describe(person) {
-  const pose = `pose ${person.score.toFixed(2)}`;
-  if (person.box_score !== null) return `${pose}, box ${person.box_score.toFixed(2)}`;
+  const score = `keypoints ${person.score.toFixed(2)}`; // their mean
+  if (person.box_score !== null) return `${score}, box ${person.box_score.toFixed(2)}`;
   const [x1, y1, x2, y2] = person.box;
   const { width, height } = state.photo;
   const isWhole = x1 === 0 && y1 === 0 && x2 === width && y2 === height;
-  return `${pose}, ${isWhole ? "whole photo" : "box by hand"}`;
+  return `${score}, ${isWhole ? "whole photo" : "box by hand"}`;
 }
 
 function markInList(n) {
@@ -128,7 +128,7 @@ async function choose(n) {
   byId("heat-title").textContent = `Heatmaps of person ${n + 1}`;
   showKeypoints(state.people[n]);
   const { key } = state.photo;
-  if (!byNumber.has(n)) byNumber.set(n, ask(`/api/photos/${key}/people/${n}/heatmaps`));
+  if (!byNumber.has(n)) byNumber.set(n, ask(`/api/photos/${key}/people/${state.people[n].number}/heatmaps`));
   try {
     const answer = await byNumber.get(n);
     if (state.person !== n || state.photo.key !== key) return; // another one in the meantime
