@@ -94,7 +94,9 @@ def _predict_all(
     logger.info("written: %s and more in %s", output.records_path, out)
     if cut_off is not None:
         raise cut_off
-    if STOP.is_made() and not isinstance(source, CameraSource):
+    # A camera has no end, and of what is complete nothing was stopped.
+    complete = isinstance(source, CameraSource) or progress.frames == source.total
+    if STOP.is_made() and not complete:
         raise PredictionStopped(
             f"stopped after {progress.frames} {source.unit}, which are in {out}"
         )

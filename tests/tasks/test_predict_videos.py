@@ -147,6 +147,25 @@ def test_what_was_done_before_ctrl_c_is_whole(
     assert len(list(VideoReader(out / "video.mp4", max_megapixels=1))) == 4
 
 
+def test_who_asks_to_stop_at_the_end_gets_all(
+    predict_config: MakeConfig,
+    tmp_path: Path,
+    detector: PretendedDetector,
+    monkeypatch: pytest.MonkeyPatch,
+    asked_to_stop: Callable[[], None],
+) -> None:
+    find = PretendedDetector.__call__
+
+    def stopping(self: PretendedDetector, images_rgb: Sequence[Any]) -> list[Detections]:
+        asked_to_stop()
+        return find(self, images_rgb)
+
+    monkeypatch.setattr(PretendedDetector, "__call__", stopping)
+    chosen = predict_config(write_clip(tmp_path / "a.mp4"), detector="d", batch_images=8)
+    predict(chosen)
+    assert len(lines(Path(chosen.out))) == 8
+
+
 def test_an_error_leaves_no_half_of_a_file(
     predict_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
