@@ -196,6 +196,18 @@ class TrainingConfig(Strict):
         }
 
 
+class StartConfig(Strict):
+    """A trained network to begin from (fine-tuning)."""
+
+    checkpoint: str | None = Field(
+        min_length=1, description="model.safetensors, or pytorch-cpn's .pth.tar; null: none"
+    )
+    keypoints: Literal["by_name", "none"] = Field(
+        description="whose heads are taken: keypoints of the same names, or nobody's"
+    )
+    strict: bool = Field(description="refuse a checkpoint if anything but heads has no counterpart")
+
+
 class TrainConfig(PersonBoxes, TrainingConfig):
     """`scripts/train.py`."""
 
@@ -208,11 +220,13 @@ class TrainConfig(PersonBoxes, TrainingConfig):
     evaluation: EvaluationConfig = EvaluationConfig(engine="pycocotools")
     decode: DecodeConfig
     postprocess: PostprocessConfig
+    # Neither do they name this one.
+    start: StartConfig = StartConfig(checkpoint=None, keypoints="by_name", strict=True)
 
     def input_files(self) -> dict[str, str]:
-        """With the detector's boxes where evaluation crops these."""
-        files, detections = super().input_files(), self.detections.file
-        return files if detections is None else files | {"detections.file": detections}
+        """With the detector's boxes where evaluation crops these, and what training begins from."""
+        more = {"detections.file": self.detections.file, "start.checkpoint": self.start.checkpoint}
+        return super().input_files() | {key: name for key, name in more.items() if name is not None}
 
     @model_validator(mode="after")
     def _all_detections(self) -> Self:

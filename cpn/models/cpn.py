@@ -77,6 +77,22 @@ class CascadedPyramidNetwork(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(backbone.std).reshape(1, 3, 1, 1))
 
+    @property
+    def keypoint_keys(self) -> frozenset[str]:
+        """Names in the state dict of what has a row for each of the K keypoints."""
+        heads = [f"global_net.predictors.{name}" for name in self.level_names]
+        parts = [
+            f"{head}.{part}"
+            for head in [*heads, *(["refine_net"] if self.refine_net is not None else [])]
+            for part in ("heatmaps", "norm")
+        ]
+        return frozenset(
+            f"{part}.{name}"
+            for part in parts
+            for name, value in self.get_submodule(part).state_dict().items()
+            if value.ndim
+        )
+
     def initialise_output_scale(self, scale: float) -> None:
         """Lets the heatmaps start with standard deviation `scale`, where a norm follows them.
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import nn
 
-from cpn.build import PoseCriterion, build_encoder, build_loss, build_model, save_model
+from cpn.build import PoseCriterion, build_encoder, build_loss, save_model
 from cpn.config.schema import TrainConfig
 from cpn.data.annotations import PersonAnnotations
 from cpn.data.sample import PoseBatch
@@ -22,6 +22,7 @@ from cpn.tasks.epoch_evaluation import EpochEvaluation
 from cpn.tasks.pictures import PictureLogger
 from cpn.tasks.quick_check import check_quickly
 from cpn.tasks.run_directory import RunDirectory, decided_by_main
+from cpn.tasks.starting_model import starting_model
 from cpn.tasks.training import build_trainer, run_training
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def _assemble(
     tracker: NullTracker,
 ) -> Trainer[PoseBatch]:
     people = read_split(config.data, config.data.train, for_training=True)
-    model = build_model(config, num_keypoints=people.skeleton.num_keypoints).to(context.device)
+    model = starting_model(config, people.skeleton, tell=context.is_main).to(context.device)
     if context.is_main:
         _describe(config, model, people)
     skipped = skipped_photos(people, config)
