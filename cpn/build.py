@@ -21,6 +21,7 @@ from cpn.config.schema import TrainConfig
 from cpn.config.validation import ConfigError, validate_plain
 from cpn.data.photometrics import apply_photometrics
 from cpn.data.sample import PoseBatch
+from cpn.distillation import Mimicry
 from cpn.engine.model_file import load_model_file, save_model_file
 from cpn.errors import UserError, first_line
 from cpn.heatmaps.encode import HeatmapEncoder, heatmap_peak
@@ -173,15 +174,20 @@ class PoseCriterion:
     """One training step's forward pass: crops -> heatmaps -> loss parts.
 
     Colours are changed and targets made on the batch's device, these at the size of each heatmap
-    that the network gives.
+    that the network gives. `mimicry` adds the distance to a teacher's heatmaps.
     """
 
     def __init__(
-        self, model: CascadedPyramidNetwork, encoder: HeatmapEncoder, loss: CpnLoss
+        self,
+        model: CascadedPyramidNetwork,
+        encoder: HeatmapEncoder,
+        loss: CpnLoss,
+        mimicry: Mimicry | None = None,
     ) -> None:
         self._model = model
         self._encoder = encoder
         self._loss = loss
+        self._mimicry = mimicry
 
     def __call__(self, network: Callable[[Tensor], CpnOutput], batch: PoseBatch) -> LossParts:
         """`network` is the model as the engine wraps it (DDP, autocast, compiled)."""
@@ -206,7 +212,7 @@ class PoseCriterion:
             None if refined is None else target("refined", refined),
             batch.visibility,
         )
-        return parts
+        return parts if self._mimicry is None else self._mimicry(crops, output, parts)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class LossParts(NamedTuple):
     Attributes:
         total: () to call `backward` on.
         parts: detached () summands: "global_p5" … "global_p2", their sum "global", and "refine"
-            where there is a RefineNet; total = global + refine.
+            where there is a RefineNet; total = global + refine, or what `Mimicry` mixes.
     """
 
     total: Tensor

@@ -22,6 +22,7 @@ LADDER = (
     ("cpn.estimator", "cpn.person_detector", "cpn.poses"),
     ("cpn.build_detector",),
     ("cpn.build",),
+    ("cpn.distillation",),
     ("cpn.data", "cpn.detection", "cpn.postprocess"),
     ("cpn.losses", "cpn.models", "cpn.engine", "cpn.evaluation", "cpn.benchmark", "cpn.video"),
     ("cpn.heatmaps",),

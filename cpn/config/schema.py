@@ -208,6 +208,13 @@ class StartConfig(Strict):
     strict: bool = Field(description="refuse a checkpoint if anything but heads has no counterpart")
 
 
+class DistillConfig(Strict):
+    """A trained network whose heatmaps are learned beside the annotations'."""
+
+    teacher: str | None = Field(min_length=1, description="a model.safetensors; null: none")
+    weight: Probability = Field(description="share of the distance to its heatmaps in the loss")
+
+
 class TrainConfig(PersonBoxes, TrainingConfig):
     """`scripts/train.py`."""
 
@@ -220,13 +227,28 @@ class TrainConfig(PersonBoxes, TrainingConfig):
     evaluation: EvaluationConfig = EvaluationConfig(engine="pycocotools")
     decode: DecodeConfig
     postprocess: PostprocessConfig
-    # Neither do they name this one.
+    # Neither do they name these.
     start: StartConfig = StartConfig(checkpoint=None, keypoints="by_name", strict=True)
+    distill: DistillConfig = DistillConfig(teacher=None, weight=0.5)
 
     def input_files(self) -> dict[str, str]:
-        """With the detector's boxes where evaluation crops these, and what training begins from."""
-        more = {"detections.file": self.detections.file, "start.checkpoint": self.start.checkpoint}
+        """With the detector's boxes where evaluation crops these, and other networks."""
+        more = {
+            "detections.file": self.detections.file,
+            "start.checkpoint": self.start.checkpoint,
+            "distill.teacher": self.distill.teacher,
+        }
         return super().input_files() | {key: name for key, name in more.items() if name is not None}
+
+    @model_validator(mode="after")
+    def _maps_of_one_size(self) -> Self:
+        if self.distill.teacher is not None and self.model.global_net.supervision != "upsampled":
+            raise ValueError(
+                f"model.global_net.supervision={self.model.global_net.supervision} gives every"
+                " level heatmaps of another size than a teacher's; set it to upsampled, or"
+                " distill.teacher=null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _all_detections(self) -> Self:

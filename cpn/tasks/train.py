@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import nn
 
-from cpn.build import PoseCriterion, build_encoder, build_loss, save_model
+from cpn.build import save_model
 from cpn.config.schema import TrainConfig
 from cpn.data.annotations import PersonAnnotations
 from cpn.data.sample import PoseBatch
@@ -17,6 +17,7 @@ from cpn.engine.trainer import Trainer
 from cpn.interruption import STOP
 from cpn.models.cpn import CascadedPyramidNetwork
 from cpn.models.statistics import model_statistics
+from cpn.tasks.criterion import build_criterion
 from cpn.tasks.datasets import read_split, skipped_photos, training_batches
 from cpn.tasks.epoch_evaluation import EpochEvaluation
 from cpn.tasks.pictures import PictureLogger
@@ -52,8 +53,8 @@ def _assemble(
             skipped.exchange(context.all_gather_object)
         loader.set_epoch(epoch, first_batch)
 
-    criterion = PoseCriterion(
-        model, build_encoder(config.heatmap), build_loss(config.loss, model.level_names)
+    criterion = build_criterion(
+        config, model, people.skeleton, context.device, tell=context.is_main
     )
     evaluation = EpochEvaluation.from_config(config, context, skeleton=people.skeleton)
     decided_by_main(

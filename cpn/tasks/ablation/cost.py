@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from cpn.build import PoseCriterion, build_encoder, build_loss, build_model
+from cpn.build import build_model
 from cpn.config.schema import TrainConfig
 from cpn.data.sample import PoseBatch
 from cpn.engine.distributed import DistributedContext
@@ -16,6 +16,7 @@ from cpn.models.statistics import model_statistics
 from cpn.skeleton import Skeleton
 from cpn.tasks.ablation.orders import TimingOrder, obey
 from cpn.tasks.ablation.timing import Timed, Use, measure
+from cpn.tasks.criterion import build_criterion
 from cpn.tasks.datasets import read_split, training_batches
 from cpn.tasks.epoch_evaluation import EpochEvaluation
 from cpn.tasks.estimation import estimated_batches
@@ -25,11 +26,10 @@ def assemble(config: TrainConfig, context: DistributedContext) -> Timed:
     """Reads the people and builds the network; see `measure`."""
     people = read_split(config.data, config.data.train, for_training=True)
     model = build_model(config, num_keypoints=people.skeleton.num_keypoints).to(context.device)
-    loss = build_loss(config.loss, model.level_names)
     return Timed(
         model=model,
         loader=training_batches(people, config, context),
-        loss=PoseCriterion(model, build_encoder(config.heatmap), loss),
+        loss=build_criterion(config, model, people.skeleton, context.device, tell=False),
         use=partial(_use, config, context, model, people.skeleton),
     )
 
