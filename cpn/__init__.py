@@ -1,6 +1,7 @@
 """Cascaded Pyramid Network (Chen et al., CVPR 2018): train, evaluate OKS mAP, ablate, predict.
 
 >>> import cpn
+>>> predictor = cpn.load("https://example.org/model.safetensors")  # doctest: +SKIP
 >>> model = cpn.load_model("runs/demo/best.safetensors")  # doctest: +SKIP
 >>> predictor = cpn.Predictor.from_checkpoint("runs/demo/best.safetensors")  # doctest: +SKIP
 """
@@ -10,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cpn.build import load_model
+    from cpn.model_source import load
     from cpn.poses import Person, Poses
     from cpn.predictor import Predictor
 
-__all__ = ["Person", "Poses", "Predictor", "load_model"]
+__all__ = ["Person", "Poses", "Predictor", "load", "load_model"]
 
 _HOMES = {
     "Person": "cpn.poses",
     "Poses": "cpn.poses",
     "Predictor": "cpn.predictor",
+    "load": "cpn.model_source",
     "load_model": "cpn.build",
 }
 

@@ -17,7 +17,7 @@ LADDER = (
     ("cpn.config.diagnosis",),
     ("cpn.config.composed",),
     ("cpn.tasks",),
-    ("cpn.ablation", "cpn.demo"),
+    ("cpn.ablation", "cpn.demo", "cpn.model_source"),
     ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.report"),
     ("cpn.estimator", "cpn.person_detector", "cpn.poses"),
     ("cpn.build_detector",),
@@ -28,7 +28,7 @@ LADDER = (
     ("cpn.heatmaps",),
     ("cpn.geometry",),
     ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.state_dict", "cpn.torch_file"),
-    ("cpn.process_pool", "cpn.program"),
+    ("cpn.process_pool", "cpn.program", "cpn.remote"),
     ("cpn.errors", "cpn.atomic", "cpn.interruption", "cpn.text_table"),
 )
 RUNG = {name: height for height, rung in enumerate(reversed(LADDER)) for name in rung}
@@ -38,6 +38,7 @@ CLOSED = {
     "cpn.atomic": set[str](),
     "cpn.errors": set[str](),
     "cpn.interruption": set[str](),
+    "cpn.remote": {"cpn.errors", "fsspec", "filelock"},
     "cpn.process_pool": {"cpn.interruption"},
     "cpn.program": {"cpn.errors"},
     "cpn.text_table": set[str](),

@@ -11,7 +11,7 @@ crop of the photo.
 from cpn.data.crop_cache.index import CacheIndex, Encoding, Shard
 from cpn.data.crop_cache.reader import CropCache, open_cache
 from cpn.data.crop_cache.regions import Regions, shown_regions
-from cpn.data.crop_cache.storage import LocalCopies, LocalShards, RemoteShards, is_remote
+from cpn.data.crop_cache.storage import LocalCopies, LocalShards, RemoteShards
 from cpn.data.crop_cache.writer import CacheSettings, CacheSummary, write_cache
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "Regions",
     "RemoteShards",
     "Shard",
-    "is_remote",
     "open_cache",
     "shown_regions",
     "write_cache",

@@ -17,7 +17,6 @@ from cpn.data.crop_cache.storage import (
     LocalShards,
     RemoteShards,
     ShardReader,
-    is_remote,
     read_index_file,
 )
 from cpn.data.jpeg import decode_rgbx
@@ -25,6 +24,7 @@ from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.data.transforms import PersonCrop
 from cpn.errors import UserError, count_records
 from cpn.geometry.crop import Placement
+from cpn.remote import is_remote
 
 logger = logging.getLogger(__name__)
 

@@ -1,12 +1,11 @@
 """Where shards are read from: a folder, or any address of fsspec through bounded local copies."""
 
-import errno
 import hashlib
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -17,13 +16,13 @@ from fsspec.core import url_to_fs
 
 from cpn.data.crop_cache.index import INDEX_NAME, Shard
 from cpn.errors import UserError, os_error_text
+from cpn.remote import explained
 
 GIBIBYTE = 1 << 30
 FINISHED, UNFINISHED = ".tar", ".part"
 SECONDS_BETWEEN_LOOKS = 0.05
 TRIES = 3
 SECONDS_BETWEEN_TRIES = 2.0
-LOCAL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class LocalCopies(NamedTuple):
@@ -170,7 +169,7 @@ class RemoteShards:
         """Networks break off: what fails is tried again."""
         for last in [False] * (TRIES - 1) + [True]:
             try:
-                with _explained(self.where(shard), copies=self._copies):
+                with explained(self.where(shard), copies=self._copies):
                     file_system, inner = url_to_fs(self.where(shard))
                     file_system.get_file(inner, str(unfinished))
                 _compare(unfinished, shard, self.where(shard))
@@ -248,11 +247,6 @@ def _gib_rounded_up(size: int) -> str:
     return f"{math.ceil(size / GIBIBYTE / 10.0**exponent) * 10.0**exponent:.3g}"
 
 
-def is_remote(address: str) -> bool:
-    """Whether it is an fsspec address rather than a folder."""
-    return "://" in address
-
-
 def read_index_file(address: str) -> bytes:
     """The content of the index at an fsspec address.
 
@@ -260,7 +254,7 @@ def read_index_file(address: str) -> bytes:
         UserError: it cannot be read.
     """
     where = f"{address.rstrip('/')}/{INDEX_NAME}"
-    with _explained(where), fsspec.open(where, "rb") as file:
+    with explained(where), fsspec.open(where, "rb") as file:
         content: bytes = file.read()
     return content
 
@@ -288,15 +282,3 @@ def _compare(path: Path, shard: Shard, where: str) -> None:
         f"{where}: the shard is not the one that the index describes (SHA-256 differs); copy the "
         "cache there again, the index last"
     )
-
-
-@contextmanager
-def _explained(where: str, *, copies: Path | None = None) -> Iterator[None]:
-    """Says what a file system behind fsspec raised; each has exceptions of its own."""
-    try:
-        yield
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        if isinstance(error, OSError) and error.errno in LOCAL_ERRORS:
-            raise UserError(f"{copies}: no copy of {where} can be written: {text}") from error
-        raise UserError(f"{where}: cannot be read: {text}") from error

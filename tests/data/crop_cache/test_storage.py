@@ -19,7 +19,6 @@ from cpn.data.crop_cache import (
     LocalShards,
     RemoteShards,
     Shard,
-    is_remote,
     open_cache,
     storage,
     write_cache,
@@ -30,6 +29,7 @@ from cpn.data.persons import PersonInstances
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
 from cpn.errors import UserError
+from cpn.remote import is_remote
 from tests.data.crop_cache.cases import rule, settings, transform_of
 
 SIZE = 1000
