@@ -59,9 +59,7 @@ def test_what_is_no_model_is_not_kept(published: str, tmp_path: Path) -> None:
 
 
 def test_an_address_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"memory://nowhere/a\.safetensors: cannot be read"
-    ):
+    with pytest.raises(UserError, match=r"memory://nowhere/a\.safetensors: cannot be read"):
         cpn.load("memory://nowhere/a.safetensors", folder=tmp_path)
     with pytest.raises(UserError, match=r"nothing://x/a\.safetensors: cannot be read: ValueError"):
         cpn.load("nothing://x/a.safetensors", folder=tmp_path)
