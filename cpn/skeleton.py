@@ -3,10 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from cpn.errors import UserError
 
+# K numbers; "default": `default_sigmas`; None: known by COCO's 17 names, or not at all.
+GivenSigmas = Sequence[float] | Literal["default"] | None
+# What CrowdPose's evaluation gives head and neck, which COCO has not.
+OTHER_SIGMA = 0.079
 LOWER_BODY_WORDS = ("hip", "knee", "ankle", "foot", "toe", "heel")
 
 
@@ -112,7 +116,7 @@ def skeleton_from_category(
     category: Mapping[str, Any],
     *,
     source: str,
-    sigmas: Sequence[float] | None = None,
+    sigmas: GivenSigmas = None,
     flip_pairs: Sequence[tuple[str, str]] | None = None,
 ) -> Skeleton:
     """The skeleton of a COCO person category.
@@ -120,7 +124,7 @@ def skeleton_from_category(
     Args:
         category: has `keypoints` (names) and, optionally, `skeleton` (1-based limbs).
         source: what to name in errors, normally the annotation file.
-        sigmas: OKS constants; needed unless the names are COCO's 17.
+        sigmas: OKS constants; needed unless the names are COCO's 17. "default": `default_sigmas`.
         flip_pairs: pairs of names; None pairs names that differ by left/right alone.
 
     Raises:
@@ -136,8 +140,12 @@ def skeleton_from_category(
     if sigmas is None:
         raise UserError(
             f"{source}: keypoints {list(names)} are not COCO's 17, so their OKS sigmas are unknown;"
-            f" set sigmas=[…] (data.sigmas in train.py) to {len(names)} numbers"
+            f" set sigmas=[…] (data.sigmas in train.py) to {len(names)} numbers, which"
+            " scripts/estimate_sigmas.py measures; or train with data.sigmas=default, and compare"
+            " the AP with nobody's"
         )
+    if sigmas == "default":
+        sigmas = default_sigmas(names)
     pairs = _infer_flip_pairs(names, source) if flip_pairs is None else flip_pairs
     try:
         return Skeleton(names, _pair_indices(names, pairs, source), limbs, tuple(sigmas))
@@ -146,6 +154,15 @@ def skeleton_from_category(
     except ValueError as error:
         hint = "check the category, sigmas=[…] (data.sigmas in train.py) and data.flip_pairs"
         raise UserError(f"{source}: {error}; {hint}") from error
+
+
+def default_sigmas(names: Sequence[str]) -> tuple[float, ...]:
+    """COCO's sigma of every keypoint that has one of COCO's names, `OTHER_SIGMA` of the others.
+
+    Enough to see an AP move, no figure to publish: nobody measured them on these keypoints.
+    """
+    known = dict(zip(COCO_17.keypoint_names, COCO_17.sigmas, strict=True))
+    return tuple(known.get(name, OTHER_SIGMA) for name in names)
 
 
 def sided_pairs(names: Sequence[str]) -> tuple[list[tuple[str, str]], dict[str, str]]:

@@ -101,6 +101,13 @@ def test_unknown_sigmas_name_the_config_key() -> None:
         skeleton_from_category(DOG, source="dog.json")
 
 
+def test_default_sigmas_are_cocos_by_name() -> None:
+    skeleton = skeleton_from_category(DOG, source="", sigmas="default")
+    assert skeleton.sigmas == (0.026, 0.079, 0.079)
+    category = {"keypoints": list(COCO_17.keypoint_names)}
+    assert skeleton_from_category(category, source="", sigmas="default") == COCO_17
+
+
 def test_wrong_number_of_sigmas_names_the_config_key() -> None:
     with pytest.raises(
         UserError, match=r"dog.json: 3 keypoints need 3 sigmas.* sigmas=\[…\] \(data.sigmas in"

@@ -22,7 +22,9 @@ class DataConfig(Strict):
 
     train: SplitConfig
     val: SplitConfig
-    sigmas: list[Positive] | None = Field(description="OKS sigmas; null: known for COCO-17 only")
+    sigmas: list[Positive] | Literal["default"] | None = Field(
+        description="OKS sigmas; null: known for COCO-17 only; default: COCO's by name, unmeasured"
+    )
     flip_pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = Field(
         description="names that trade places in a mirror; null: left_*/right_* by name"
     )
@@ -130,3 +132,13 @@ class CheckDataConfig(Strict):
     data: DataConfig
     splits: Annotated[list[Literal["train", "val"]], Field(min_length=1, max_length=2)]
     out: str | None = Field(min_length=1, description="JSON of all findings, with every id")
+
+
+class EstimateSigmasConfig(Strict):
+    """`scripts/estimate_sigmas.py`: OKS sigmas from people whom two annotators have labelled."""
+
+    first: str = Field(min_length=1, description="COCO keypoint JSON of one annotator")
+    second: str = Field(min_length=1, description="of another one, of the same photos")
+    min_iou: Probability = Field(description="boxes that overlap less are of two people")
+    min_pairs: PositiveInt = Field(description="refuse with fewer people for any keypoint")
+    out: str | None = Field(min_length=1, description="JSON with sigmas and counts; null: none")

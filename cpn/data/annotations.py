@@ -35,7 +35,7 @@ from cpn.data.image_files import MAX_MEGAPIXELS
 from cpn.data.persons import FloatArray, PersonInstance, PersonInstances
 from cpn.data.standards import Gaps, Standards, refuse_too_many, with_usable_photos
 from cpn.errors import UserError, one_line
-from cpn.skeleton import Skeleton, skeleton_from_category
+from cpn.skeleton import COCO_17, GivenSigmas, Skeleton, skeleton_from_category
 
 __all__ = [
     "PersonAnnotations",
@@ -80,7 +80,7 @@ def read_person_annotations(
     annotations: Path,
     images: Path,
     *,
-    sigmas: Sequence[float] | None = None,
+    sigmas: GivenSigmas = None,
     flip_pairs: Sequence[tuple[str, str]] | None = None,
     min_keypoints: int = 1,
     limit: int | None = None,
@@ -143,7 +143,7 @@ def read_detections(
     annotations: Path,
     images: Path,
     *,
-    sigmas: Sequence[float] | None = None,
+    sigmas: GivenSigmas = None,
     flip_pairs: Sequence[tuple[str, str]] | None = None,
     score_threshold: float = 0.0,
     limit: int | None = None,
@@ -225,7 +225,7 @@ def require_keypoint_names(file: AnnotationFile[CocoPhoto]) -> None:
 
 def file_skeleton(
     file: AnnotationFile[CocoPhoto],
-    sigmas: Sequence[float] | None,
+    sigmas: GivenSigmas,
     flip_pairs: Sequence[tuple[str, str]] | None,
 ) -> Skeleton:
     """The skeleton of a file's person category.
@@ -239,9 +239,16 @@ def file_skeleton(
         source=f"{file.source}: 'skeleton' of category {file.person.id}",
     )
     category = {"keypoints": file.person.keypoints, "skeleton": limbs}
-    return skeleton_from_category(
+    skeleton = skeleton_from_category(
         category, source=file.source, sigmas=sigmas, flip_pairs=flip_pairs
     )
+    if sigmas == "default" and skeleton.sigmas != COCO_17.sigmas:
+        logger.warning(
+            "%s: data.sigmas=default: the OKS sigmas %s were measured by nobody on these keypoints;"
+            " an AP by them compares with no other",
+            *(file.source, list(skeleton.sigmas)),
+        )
+    return skeleton
 
 
 def _unusable_detection(item: CocoDetection, category_id: int, score_threshold: float) -> str:

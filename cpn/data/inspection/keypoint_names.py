@@ -9,7 +9,7 @@ from cpn.coco.records import CocoPhoto
 from cpn.data.annotations import file_skeleton
 from cpn.data.inspection.finding import Finding
 from cpn.errors import UserError
-from cpn.skeleton import COCO_17, sided_pairs
+from cpn.skeleton import COCO_17, OTHER_SIGMA, GivenSigmas, sided_pairs
 
 # The letter alone between separators, or before a capital at the start.
 ABBREVIATED_LEFT = re.compile(r"(?<![^\W_])[Ll](?![^\W_])|^[Ll](?=[A-Z])")
@@ -37,7 +37,7 @@ class KeypointFacts(NamedTuple):
 
 def inspect_keypoint_names(
     file: AnnotationFile[CocoPhoto],
-    sigmas: Sequence[float] | None,
+    sigmas: GivenSigmas,
     flip_pairs: Sequence[tuple[str, str]] | None,
 ) -> KeypointFacts:
     """Reads the person category as training does.
@@ -63,9 +63,17 @@ def inspect_keypoint_names(
         findings += _other_order(names) if sigmas is None else []
     else:
         values = skeleton.sigmas
-        origin = "from data.sigmas" if sigmas is not None else "COCO's, known by the 17 names"
+        origin = _origin_of_sigmas(sigmas)
     sided = tuple((names.index(left), names.index(right)) for left, right in by_name)
     return KeypointFacts(names, sided, origin, mirrored, values, tuple(findings))
+
+
+def _origin_of_sigmas(sigmas: GivenSigmas) -> str:
+    if sigmas is None:
+        return "COCO's, known by the 17 names"
+    if sigmas == "default":
+        return f"data.sigmas=default: COCO's by name, {OTHER_SIGMA} of other names, not measured"
+    return "from data.sigmas"
 
 
 def _origin_of_pairs(count: int, flip_pairs: Sequence[tuple[str, str]] | None) -> str:

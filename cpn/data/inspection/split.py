@@ -22,6 +22,7 @@ from cpn.data.inspection.records import (
 )
 from cpn.data.inspection.sides import SideComparison, compare_sides, pair_name
 from cpn.data.persons import PersonInstances
+from cpn.skeleton import GivenSigmas
 
 
 class KeypointShare(NamedTuple):
@@ -65,7 +66,7 @@ def inspect_split(
     path: Path,
     folder: Path,
     *,
-    sigmas: list[float] | None,
+    sigmas: GivenSigmas,
     flip_pairs: list[tuple[str, str]] | None,
     needs_area: bool,
 ) -> SplitReport:

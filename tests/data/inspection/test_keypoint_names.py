@@ -1,5 +1,7 @@
 from collections.abc import Sequence
 
+import pytest
+
 from cpn.coco.annotation_file import AnnotationFile
 from cpn.coco.records import CocoCategory, CocoPhoto
 from cpn.data.inspection.keypoint_names import (
@@ -7,12 +9,12 @@ from cpn.data.inspection.keypoint_names import (
     inspect_flip_pairs,
     inspect_keypoint_names,
 )
-from cpn.skeleton import COCO_17
+from cpn.skeleton import COCO_17, GivenSigmas
 
 
 def inspect(
     names: Sequence[str],
-    sigmas: Sequence[float] | None = None,
+    sigmas: GivenSigmas = None,
     flip_pairs: Sequence[tuple[str, str]] | None = None,
 ) -> KeypointFacts:
     person = CocoCategory(id=1, name="person", keypoints=list(names))
@@ -41,7 +43,17 @@ def test_missing_sigmas_are_an_error_with_the_way_out() -> None:
     (finding,) = facts.findings
     assert (finding.severity, facts.sigmas, facts.sigma_values) == ("error", "unknown", None)
     assert finding.what.startswith("keypoints ['tip', 'tail'] are not COCO's 17")
-    assert finding.advice == "set sigmas=[…] (data.sigmas in train.py) to 2 numbers"
+    assert finding.advice == (
+        "set sigmas=[…] (data.sigmas in train.py) to 2 numbers, which scripts/estimate_sigmas.py"
+        " measures; or train with data.sigmas=default, and compare the AP with nobody's"
+    )
+
+
+def test_default_sigmas_are_told_from_measured_ones(caplog: pytest.LogCaptureFixture) -> None:
+    facts = inspect(["nose", "tail"], sigmas="default")
+    assert facts.sigma_values == (0.026, 0.079)
+    assert facts.sigmas == "data.sigmas=default: COCO's by name, 0.079 of other names, not measured"
+    assert "measured by nobody on these keypoints" in caplog.text
 
 
 def test_coco_in_another_order_is_recognised() -> None:

@@ -1,0 +1,16 @@
+"""Measure OKS sigmas on people whom two annotators have labelled. Run with --help."""
+
+from cpn.config.data_schema import EstimateSigmasConfig
+from cpn.config.load import script
+
+
+@script("estimate_sigmas", EstimateSigmasConfig)
+def main(config: EstimateSigmasConfig) -> None:
+    """Measure OKS sigmas on people whom two annotators have labelled."""
+    from cpn.tasks.estimate_sigmas import estimate_sigmas  # noqa: PLC0415 - --help must not wait
+
+    estimate_sigmas(config)
+
+
+if __name__ == "__main__":
+    main()
