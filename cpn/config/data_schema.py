@@ -17,6 +17,20 @@ class SplitConfig(Strict):
     )
 
 
+class MixedConfig(Strict):
+    """Another data set to train on, whose keypoints may be others."""
+
+    annotations: str = Field(min_length=1, description="COCO keypoint JSON")
+    images: str = Field(min_length=1, description="folder that its file_name is relative to")
+    limit: PositiveInt | None = Field(None, description="use the first N people only; null: all")
+    weight: float = Field(
+        1.0, gt=0, le=100, description="how often an epoch has each of them; 0.5: every second one"
+    )
+    keypoints: dict[str, str] | None = Field(
+        None, min_length=1, description="its names by those of data.train; null: the same names"
+    )
+
+
 class DataConfig(Strict):
     """Where the people are and what their skeleton is."""
 
@@ -40,6 +54,7 @@ class DataConfig(Strict):
     max_megapixels: float = Field(
         50, gt=0, le=1000, description="most millions of pixels of photos"
     )
+    mix: list[MixedConfig] = Field([], description="further sets to train on, beside train")
     cache: str | None = Field(
         None, min_length=1, description="crops by prepare_data.py: a folder or an fsspec address"
     )
@@ -50,6 +65,19 @@ class DataConfig(Strict):
     cache_window: PositiveInt | None = Field(
         None, description="shuffle within N shards at a time; null: within all"
     )
+
+    @model_validator(mode="after")
+    def _mix_of_photos(self) -> Self:
+        for key, given, needed in (
+            ("cache", self.cache, None),
+            ("on_error", self.on_error, "error"),
+        ):
+            if self.mix and given != needed:
+                raise ValueError(
+                    f"data.{key}={given} is for one data set; with data.mix set data.{key}="
+                    f"{'null' if needed is None else needed}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _window_of_a_cache(self) -> Self:

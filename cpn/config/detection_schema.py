@@ -56,6 +56,10 @@ class TrainDetectorConfig(TrainingConfig, DetectorNetworkConfig):
                 f"data.cache={self.data.cache} holds crops of people, detectors see whole photos: "
                 "set data.cache=null"
             )
+        if self.data.mix:
+            raise ValueError(
+                "data.mix is for poses only: set data.mix=[], and join the files of a detector"
+            )
         if self.data.on_error != "error":
             raise ValueError(
                 f"data.on_error={self.data.on_error} is for poses only: set data.on_error=error, "

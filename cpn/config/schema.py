@@ -190,7 +190,11 @@ class TrainingConfig(Strict):
 
     def input_files(self) -> dict[str, str]:
         """What decides about the result beside this config: files, by their keys."""
-        return {
+        mixed = {
+            f"data.mix.{number}.annotations": each.annotations
+            for number, each in enumerate(self.data.mix)
+        }
+        return mixed | {
             "data.train.annotations": self.data.train.annotations,
             "data.val.annotations": self.data.val.annotations,
         }

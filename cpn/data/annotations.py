@@ -35,7 +35,7 @@ from cpn.data.image_files import MAX_MEGAPIXELS
 from cpn.data.persons import FloatArray, PersonInstance, PersonInstances
 from cpn.data.standards import Gaps, Standards, refuse_too_many, with_usable_photos
 from cpn.errors import UserError, one_line
-from cpn.skeleton import COCO_17, GivenSigmas, Skeleton, skeleton_from_category
+from cpn.skeleton import GivenSigmas, Skeleton, skeleton_from_category
 
 __all__ = [
     "PersonAnnotations",
@@ -239,16 +239,9 @@ def file_skeleton(
         source=f"{file.source}: 'skeleton' of category {file.person.id}",
     )
     category = {"keypoints": file.person.keypoints, "skeleton": limbs}
-    skeleton = skeleton_from_category(
+    return skeleton_from_category(
         category, source=file.source, sigmas=sigmas, flip_pairs=flip_pairs
     )
-    if sigmas == "default" and skeleton.sigmas != COCO_17.sigmas:
-        logger.warning(
-            "%s: data.sigmas=default: the OKS sigmas %s were measured by nobody on these keypoints;"
-            " an AP by them compares with no other",
-            *(file.source, list(skeleton.sigmas)),
-        )
-    return skeleton
 
 
 def _unusable_detection(item: CocoDetection, category_id: int, score_threshold: float) -> str:

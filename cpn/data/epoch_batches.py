@@ -1,6 +1,6 @@
 """The order of an epoch's batches: a function of seed and epoch, not of workers or ranks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,20 @@ from cpn.errors import UserError
 Key = tuple[int, int]  # epoch, index
 # Keeps the order's random streams apart from the samples', whose second key word is below 2^63.
 ORDER_STREAM = 1 << 63
+
+
+class Part(NamedTuple):
+    """Rows of a data set of which every epoch draws as many, others each time.
+
+    Attributes:
+        start: the first row.
+        rows: how many follow, itself included.
+        drawn: how many of them an epoch has.
+    """
+
+    start: int
+    rows: int
+    drawn: int
 
 
 class EpochBatchSampler(Sampler[list[Key]]):
@@ -27,6 +41,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
         world_size: number of processes.
         seed: 0 or more.
         window: None shuffles everything.
+        parts: of the data set, in order; empty: one, of which everything is drawn.
         start_epoch: the first epoch; `set_epoch` changes it.
 
     Raises:
@@ -42,6 +57,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
         world_size: int = 1,
         seed: int = 0,
         window: "ShardWindow | None" = None,
+        parts: Sequence[Part] = (),
         start_epoch: int = 0,
     ) -> None:
         if global_batch < 1 or global_batch % world_size:
@@ -49,9 +65,11 @@ class EpochBatchSampler(Sampler[list[Key]]):
                 f"the global batch of {global_batch} cannot be shared evenly by {world_size}"
                 " process(es); choose a multiple"
             )
-        if num_samples < global_batch:
+        self.parts = tuple(parts) or (Part(0, num_samples, num_samples),)
+        self.drawn = sum(part.drawn for part in self.parts)
+        if self.drawn < global_batch:
             raise UserError(
-                f"{num_samples} training instances do not fill one global batch of {global_batch};"
+                f"{self.drawn} training instances do not fill one global batch of {global_batch};"
                 " make the batch smaller"
             )
         self.num_samples = num_samples
@@ -67,13 +85,18 @@ class EpochBatchSampler(Sampler[list[Key]]):
         self.epoch, self.first_batch = epoch, first_batch
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """(num_samples,) indices in the order of an epoch."""
+        """(drawn,) indices in the order of an epoch."""
         key = np.array([self.seed, ORDER_STREAM | epoch], dtype=np.uint64)
         rng = np.random.Generator(np.random.Philox(key=key))
-        return rng.permutation(self.num_samples) if self.window is None else self.window.order(rng)
+        if self.window is not None:
+            return self.window.order(rng)
+        if self.drawn == self.num_samples:
+            return rng.permutation(self.num_samples)
+        chosen = [part.start + rng.permutation(part.rows)[: part.drawn] for part in self.parts]
+        return rng.permutation(np.concatenate(chosen))
 
     def __len__(self) -> int:
-        return self.num_samples // self.global_batch
+        return self.drawn // self.global_batch
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch

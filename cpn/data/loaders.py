@@ -90,6 +90,7 @@ def train_loader(
         world_size=world_size,
         seed=dataset.seed,
         window=window,
+        parts=dataset.parts,
     )
     return PoseLoader(
         dataset,

@@ -5,7 +5,7 @@ writes its reference count; arrays stay shared.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Self, overload
 
@@ -90,6 +90,25 @@ class PersonInstances(Sequence[PersonInstance]):
             box_score=float(self.box_scores[index]),
             index=index,
         )
+
+    @classmethod
+    def joined(cls, sets: Sequence[Self]) -> Self:
+        """The persons of several sets with the same keypoints, one set after the other."""
+        arrays = {
+            field.name: np.concatenate([getattr(each, field.name) for each in sets])
+            for field in fields(cls)
+            if field.name not in {"image_folder", "file_names"}
+        }
+        paths = [
+            str(each.image_folder / name.decode()).encode()
+            for each in sets
+            for name in each.file_names
+        ]
+        return cls(image_folder=Path(), file_names=np.array(paths, dtype=np.bytes_), **arrays)
+
+    def with_keypoints(self, keypoints: FloatArray) -> Self:
+        """The same persons with other (N, K, 3) keypoints."""
+        return replace(self, keypoints=keypoints)
 
     def keep(self, wanted: npt.NDArray[np.bool_]) -> Self:
         """The persons for which (N,) `wanted` is true; this very object where all are."""

@@ -1,6 +1,6 @@
 """Persons as a torch data set: decode, crop, augment."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
+from cpn.data.epoch_batches import Part
 from cpn.data.image_files import PhotoError, read_annotated_image
 from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.data.sample import PoseSample
@@ -82,6 +83,7 @@ class PoseDataset(Dataset[PoseSample]):
         images: what they are cropped from; None: their photos.
         skipped: to be told, by who loads the samples, of people whose photos cannot be used and for
             whom others stand in; None: they are errors.
+        parts: of the persons, of which an epoch draws so many; none: it has everybody.
     """
 
     def __init__(
@@ -92,12 +94,14 @@ class PoseDataset(Dataset[PoseSample]):
         seed: int = 0,
         images: PersonImages | None = None,
         skipped: SkippedPhotos | None = None,
+        parts: Sequence[Part] = (),
     ) -> None:
         self.instances = instances
         self.transform = transform
         self.seed = seed
         self.images = images or Photos()
         self.skipped = skipped
+        self.parts = parts
 
     def __len__(self) -> int:
         return len(self.instances)

@@ -1,5 +1,7 @@
 """From the data configuration to people and loaders."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -18,7 +20,7 @@ from cpn.data.annotations import (
 )
 from cpn.data.augmentation import Augmentation
 from cpn.data.crop_cache import CropCache, LocalCopies, open_cache
-from cpn.data.epoch_batches import ShardWindow
+from cpn.data.epoch_batches import Part, ShardWindow
 from cpn.data.loaders import PoseLoader, eval_loader, train_loader
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.repeated_boxes import suppress_repeated_boxes
@@ -27,7 +29,9 @@ from cpn.data.transforms import PersonTransform
 from cpn.data.worker_loader import PREFETCHED_BATCHES
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError
-from cpn.skeleton import Skeleton
+from cpn.skeleton import COCO_17, Skeleton
+
+logger = logging.getLogger(__name__)
 
 
 def read_split(
@@ -49,7 +53,7 @@ def read_split(
     path = annotation_path(split)
     if skeleton is not None:
         check_keypoint_names(path, skeleton)
-    return read_person_annotations(
+    people = read_person_annotations(
         path,
         Path(split.images),
         sigmas=data.sigmas,
@@ -59,6 +63,13 @@ def read_split(
         for_training=for_training,
         standards=_standards(data, for_training=for_training),
     )
+    if data.sigmas == "default" and people.skeleton.sigmas != COCO_17.sigmas:
+        logger.warning(
+            "%s: data.sigmas=default: the OKS sigmas %s were measured by nobody on these keypoints;"
+            " an AP by them compares with no other",
+            *(path, list(people.skeleton.sigmas)),
+        )
+    return people
 
 
 def read_people_with_photos(data: DataConfig) -> PersonAnnotations:
@@ -156,6 +167,7 @@ def training_batches(
     context: DistributedContext,
     *,
     skipped: SkippedPhotos | None = None,
+    parts: Sequence[Part] = (),
 ) -> PoseLoader:
     """Shuffled, augmented crops: a function of (seed, epoch) whatever the ranks and workers.
 
@@ -164,6 +176,7 @@ def training_batches(
         config: how.
         context: gives each rank its share.
         skipped: counts people whose photos cannot be read; None: they are errors.
+        parts: of the people, see `EpochBatchSampler`.
 
     Raises:
         UserError: the batch does not fit the people or the ranks, or the crop cache does not fit.
@@ -176,7 +189,14 @@ def training_batches(
     if cache is not None and config.data.cache_window is not None:
         window = ShardWindow(cache.shard_numbers, config.data.cache_window)
     return train_loader(
-        PoseDataset(people.instances, transform, seed=config.seed, images=cache, skipped=skipped),
+        PoseDataset(
+            people.instances,
+            transform,
+            seed=config.seed,
+            images=cache,
+            skipped=skipped,
+            parts=parts,
+        ),
         global_batch=config.engine.batch_size // config.engine.accumulate,
         rank=context.rank,
         world_size=context.world_size,

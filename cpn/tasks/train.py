@@ -20,6 +20,7 @@ from cpn.models.statistics import model_statistics
 from cpn.tasks.criterion import build_criterion
 from cpn.tasks.datasets import read_split, skipped_photos, training_batches
 from cpn.tasks.epoch_evaluation import EpochEvaluation
+from cpn.tasks.mixed_people import with_mixed_people
 from cpn.tasks.pictures import PictureLogger
 from cpn.tasks.quick_check import check_quickly
 from cpn.tasks.run_directory import RunDirectory, decided_by_main
@@ -46,7 +47,8 @@ def _assemble(
     if context.is_main:
         _describe(config, model, people)
     skipped = skipped_photos(people, config)
-    loader = training_batches(people, config, context, skipped=skipped)
+    mixed = with_mixed_people(people, config.data, tell=context.is_main)
+    loader = training_batches(mixed.people, config, context, skipped=skipped, parts=mixed.parts)
 
     def set_epoch(epoch: int, first_batch: int) -> None:
         if skipped is not None:

@@ -20,15 +20,17 @@ from cpn.tasks.criterion import build_criterion
 from cpn.tasks.datasets import read_split, training_batches
 from cpn.tasks.epoch_evaluation import EpochEvaluation
 from cpn.tasks.estimation import estimated_batches
+from cpn.tasks.mixed_people import with_mixed_people
 
 
 def assemble(config: TrainConfig, context: DistributedContext) -> Timed:
     """Reads the people and builds the network; see `measure`."""
     people = read_split(config.data, config.data.train, for_training=True)
+    mixed = with_mixed_people(people, config.data, tell=False)
     model = build_model(config, num_keypoints=people.skeleton.num_keypoints).to(context.device)
     return Timed(
         model=model,
-        loader=training_batches(people, config, context),
+        loader=training_batches(mixed.people, config, context, parts=mixed.parts),
         loss=build_criterion(config, model, people.skeleton, context.device, tell=False),
         use=partial(_use, config, context, model, people.skeleton),
     )
