@@ -119,7 +119,7 @@ def test_batches_change_nothing(
 def test_a_detector_finds_the_people(
     predict_config: MakeConfig, tiny_coco: Any, detector: PretendedDetector
 ) -> None:
-    limits = ("detections.score_threshold=0.3", "detections.max_people=5")
+    limits = ("detections.score_threshold=0.35", "detections.max_people=5")
     chosen = predict_config(tiny_coco.images, *limits, detector="d.safetensors", batch_images=3)
     out = predict(chosen).parent
     assert detector.asked == [3, 1]
@@ -128,7 +128,7 @@ def test_a_detector_finds_the_people(
     assert options == {
         "device": "cpu",
         "precision": "fp32",
-        "score_threshold": 0.3,
+        "score_threshold": 0.35,
         "max_people": 5,
     }
     assert people_per_frame(out) == [1, 2, 1, 2]
