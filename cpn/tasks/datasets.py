@@ -63,11 +63,12 @@ def read_split(
         for_training=for_training,
         standards=_standards(data, for_training=for_training),
     )
-    if data.sigmas == "default" and people.skeleton.sigmas != COCO_17.sigmas:
+    unknown = set(people.skeleton.keypoint_names) - set(COCO_17.keypoint_names)
+    if data.sigmas == "default" and unknown:
         logger.warning(
-            "%s: data.sigmas=default: the OKS sigmas %s were measured by nobody on these keypoints;"
-            " an AP by them compares with no other",
-            *(path, list(people.skeleton.sigmas)),
+            "%s: data.sigmas=default: OKS sigmas %s; those of %s were measured by nobody, so the AP"
+            " compares with no other",
+            *(path, list(people.skeleton.sigmas), ", ".join(sorted(unknown))),
         )
     return people
 

@@ -92,4 +92,4 @@ def test_default_sigmas_are_said_to_be_nobodys(
     config = tiny_config(f"data.train.annotations={hands}", "data.sigmas=default")
     people = read_split(config.data, config.data.train, for_training=True)
     assert people.skeleton.sigmas == (0.079, 0.079)
-    assert "were measured by nobody on these keypoints" in caplog.text
+    assert "those of left_hand, right_hand were measured by nobody" in caplog.text
