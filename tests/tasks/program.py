@@ -131,7 +131,7 @@ def train_read_only(overrides: Sequence[str], root: Path) -> None:
         raise AssertionError("a network was built")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cpn.tasks.train.build_model", built)
+        patch.setattr("cpn.tasks.train.starting_model", built)
         read_only(root)
         train_program(overrides)
 
