@@ -74,7 +74,8 @@ def blur_heatmaps(heatmaps: Tensor, kernel_size: int) -> Tensor:
     """
     if kernel_size == 0:
         return heatmaps
-    height, width = heatmaps.shape[-2:]
+    # torch.jit.trace sees sides as tensors, which numpy cannot compute with.
+    height, width = int(heatmaps.shape[-2]), int(heatmaps.shape[-1])
     rows = blur_matrix(height, kernel_size, heatmaps.device)
     columns = blur_matrix(width, kernel_size, heatmaps.device)
     return rows @ heatmaps @ columns.T

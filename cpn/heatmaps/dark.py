@@ -48,7 +48,8 @@ def dark_offsets(maps: Tensor, cells: Tensor, blur_kernel: int) -> Tensor:
     Returns:
         (N, K, 2) float32 x, y in cells, each in [-1, 1].
     """
-    height, width = maps.shape[-2:]
+    # torch.jit.trace sees sides as tensors, which would make other tables, in single precision.
+    height, width = int(maps.shape[-2]), int(maps.shape[-1])
     along_x = _axis_tables(width, blur_kernel, maps.device)
     along_y = _axis_tables(height, blur_kernel, maps.device)
     column, row = cells[..., 0], cells[..., 1]

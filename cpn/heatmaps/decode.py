@@ -1,7 +1,7 @@
 """Heatmaps -> points and scores, batched, the inverse of `cpn.heatmaps.encode`."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -49,14 +49,18 @@ def decode_heatmaps(
         ValueError: an unknown method, a kernel size neither 0 nor odd, or a map below 2x2 cells
             (5x5 for "dark").
     """
-    _check_decode_arguments(heatmaps, method, blur_kernel)
     with torch.autocast(heatmaps.device.type, enabled=False):
-        maps = heatmaps.float()
-        if method == "dark":
-            points = _dark_points(maps, blur_kernel)
-        else:
-            points = _peak_points(blur_heatmaps(maps, blur_kernel), quarter=method == "quarter")
-        return DecodedHeatmaps(points, _value_at(maps, points))
+        return decoded_maps(heatmaps.float(), method=method, blur_kernel=blur_kernel)
+
+
+def decoded_maps(maps: Tensor, *, method: DecodeMethod, blur_kernel: int = 0) -> DecodedHeatmaps:
+    """`decode_heatmaps` of float32 maps, without any context: it can be traced into a graph."""
+    _check_decode_arguments(maps, method, blur_kernel)
+    if method == "dark":
+        points = _dark_points(maps, blur_kernel)
+    else:
+        points = _peak_points(blur_heatmaps(maps, blur_kernel), quarter=method == "quarter")
+    return DecodedHeatmaps(points, _value_at(maps, points))
 
 
 def decode_flip_test(
@@ -127,7 +131,9 @@ def _check_decode_arguments(heatmaps: Tensor, method: str, blur_kernel: int) -> 
 
 def _highest_cells(flat_maps: Tensor) -> Tensor:
     """(N, K) int64 flat index of the highest of (N, K, h * w) cells."""
-    if flat_maps.device.type == "cpu":  # numpy is several times faster here than torch
+    jit: Any = torch.jit  # whose types do not name it
+    is_traced = torch.compiler.is_exporting() or jit.is_tracing()
+    if flat_maps.device.type == "cpu" and not is_traced:  # numpy is several times faster than torch
         return torch.as_tensor(flat_maps.numpy().argmax(-1))
     return flat_maps.argmax(-1)
 
