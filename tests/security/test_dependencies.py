@@ -11,7 +11,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 # By advisory: CVE-2025-32434, CVE-2026-24747, CVE-2026-4538 (torch); CVE-2026-68508,
 # CVE-2026-106439, CVE-2026-106441 (hydra); the heap overflow of run-lengths (pycocotools);
 # polyglot files (safetensors); CVE-2025-27516 (jinja2); CVE-2026-40192, CVE-2026-55798 (Pillow);
-# CVE-2026-27489, -34446 and -34447 (onnx, which is not used yet); a server that all could reach
+# CVE-2026-27489, -34446 and -34447 (onnx); a server that all could reach
 # (tensorboard).
 FLOORS = {
     "torch": (2, 11),
