@@ -26,7 +26,7 @@ from cpn.engine.model_file import load_model_file, save_model_file
 from cpn.errors import UserError, first_line
 from cpn.heatmaps.encode import HeatmapEncoder, heatmap_peak
 from cpn.losses import CpnLoss, LossParts
-from cpn.models.backbone import Backbone, create_backbone
+from cpn.models.backbone import Backbone, check_input, create_backbone
 from cpn.models.cpn import CascadedPyramidNetwork, CpnOutput
 from cpn.models.global_net import GlobalNet
 from cpn.models.layers import Norm
@@ -64,6 +64,8 @@ def build_model(
 def _build_model(config: TrainConfig, num_keypoints: int, weights: str) -> CascadedPyramidNetwork:
     settings = config.model
     backbone = build_backbone(config.backbone, settings.pyramid, weights=weights)
+    if ":" in config.backbone.name:
+        check_input(backbone, config.backbone.name, config.input.size_hw)
     pyramid = build_pyramid(
         settings.pyramid, backbone, norm=settings.norm, align_corners=settings.align_corners
     )
@@ -99,6 +101,7 @@ def build_backbone(config: BackboneConfig, pyramid: PyramidConfig, *, weights: s
         weights=weights,
         width=config.width,
         frozen_stages=config.frozen_stages,
+        drop_path=config.drop_path,
         levels=pyramid.levels,
     )
 

@@ -26,12 +26,17 @@ class BackboneConfig(Strict):
     """The convolutional network that gives C2..C5."""
 
     name: str = Field(
-        pattern=r"^(resnet(10|18|34|50|101|152)|timm:[A-Za-z0-9_.\-]+)$",
-        description="resnet10, resnet18, resnet34, resnet50, resnet101, resnet152 or timm:<model>",
+        pattern=r"^(resnet(10|18|34|50|101|152)|(torchvision|timm):[A-Za-z0-9_.\-]+)$",
+        description="resnet10, resnet18, resnet34, resnet50, resnet101, resnet152, "
+        "torchvision:<model> or timm:<model>",
     )
     weights: str = Field(min_length=1, description="none, imagenet, or a .pth/.safetensors file")
     width: float = Field(gt=0, le=2, description="channel factor (1 with ImageNet weights)")
     frozen_stages: int = Field(ge=0, le=5, description="0: none, 1: stem, 2: stem and C2, ...")
+    # With a default: model files from before this key stay readable.
+    drop_path: float = Field(
+        default=0.0, ge=0, lt=1, description="stochastic depth of the deepest block, rising from 0"
+    )
 
 
 class PyramidConfig(Strict):

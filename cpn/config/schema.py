@@ -33,6 +33,9 @@ class OptimizerConfig(Strict):
     weight_decay: NonNegative
     momentum: float = Field(ge=0, lt=1, description="of sgd")
     backbone_lr_scale: float = Field(ge=0, le=10)
+    layer_decay: float = Field(
+        gt=0, le=1, description="factor on the backbone's learning rate per layer from its end"
+    )
 
 
 class ScheduleConfig(Strict):

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -19,13 +19,11 @@ def build_optimizer(
     weight_decay: float = 0.0,
     momentum: float = 0.9,
     betas: tuple[float, float] = (0.9, 0.999),
-    backbone_lr_scale: float = 1.0,
-    backbone_prefix: str = "backbone.",
+    lr_factors: Mapping[str, float] | None = None,
 ) -> Optimizer:
     """An optimizer over the trainable parameters; move the module to its device first.
 
     Norm weights and biases (every parameter with at most one dimension) get no weight decay.
-    Parameters whose name starts with `backbone_prefix` learn at `lr * backbone_lr_scale`.
 
     Args:
         module: What is trained; parameters without `requires_grad` are left out.
@@ -34,13 +32,19 @@ def build_optimizer(
         weight_decay: >= 0.
         momentum: For sgd only.
         betas: For adam and adamw only.
-        backbone_lr_scale: >= 0.
-        backbone_prefix: Start of the backbone's parameter names.
+        lr_factors: on `lr`, >= 0, by parameter name; those that are not named learn at `lr`.
 
     Raises:
         UserError: an unknown name, or nothing to train.
     """
-    groups = _parameter_groups(module, lr, weight_decay, backbone_lr_scale, backbone_prefix)
+    groups: list[dict[str, Any]] = [
+        {
+            "params": parameters,
+            "lr": lr if factor is None else lr * factor,
+            "weight_decay": weight_decay if decays else 0.0,
+        }
+        for (factor, decays), parameters in _grouped(module, lr_factors or {}).items()
+    ]
     if not groups:
         raise UserError("no parameter is trainable: unfreeze a part of the model (frozen_stages)")
     devices = {p.device.type for group in groups for p in group["params"]}
@@ -55,22 +59,16 @@ def build_optimizer(
     raise UserError(f"optimizer.name={name!r} is not known; use adamw, adam or sgd")
 
 
-def _parameter_groups(
-    module: nn.Module, lr: float, weight_decay: float, backbone_scale: float, prefix: str
-) -> list[dict[str, Any]]:
-    members: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+def _grouped(
+    module: nn.Module, lr_factors: Mapping[str, float]
+) -> dict[tuple[float | None, bool], list[nn.Parameter]]:
+    """What is trained, by the factor on its learning rate and whether it has weight decay."""
+    members: dict[tuple[float | None, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            key = (name.startswith(prefix), parameter.ndim > 1)
+            key = (lr_factors.get(name), parameter.ndim > 1)
             members.setdefault(key, []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": lr * backbone_scale if in_backbone else lr,
-            "weight_decay": weight_decay if decays else 0.0,
-        }
-        for (in_backbone, decays), parameters in members.items()
-    ]
+    return members
 
 
 class LearningRateScheduler:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -18,6 +18,8 @@ class FeatureBody(NamedTuple):
         strides: input pixels per cell by level.
         stage_ends: name of the module that ends each stage; 1 is the stem, 2 what gives C2, ...
         mean, std: RGB statistics of its input, for pixels in 0..1.
+        layer_ends: names of the modules that end each layer of layer-wise learning-rate decay,
+            in order; none: the stages.
     """
 
     module: nn.Module
@@ -26,6 +28,12 @@ class FeatureBody(NamedTuple):
     stage_ends: dict[int, str]
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    layer_ends: tuple[str, ...] = ()
+
+
+def channels_first(features: Tensor) -> Tensor:
+    """(N, H, W, C) -> (N, C, H, W)."""
+    return features.permute(0, 3, 1, 2)
 
 
 def modules_through(body: nn.Module, end: str) -> list[nn.Module]:

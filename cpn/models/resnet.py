@@ -108,7 +108,10 @@ def create_resnet(name: str, *, weights: str, width: float, levels: Sequence[int
         FileNotFoundError: the weights file does not exist.
     """
     if name not in RESNETS:
-        raise UserError(f"backbone {name!r} is unknown; allowed: {', '.join(RESNETS)}, timm:<name>")
+        raise UserError(
+            f"backbone {name!r} is unknown; allowed: {', '.join(RESNETS)}, "
+            "torchvision:<name>, timm:<name>"
+        )
     if weights != "none" and width != 1:
         raise UserError(
             f"backbone.weights={weights} needs backbone.width=1, got backbone.width={width}; "

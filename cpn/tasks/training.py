@@ -21,6 +21,7 @@ from cpn.engine.task import TrainingTask
 from cpn.engine.tracking import NullTracker, create_tracker
 from cpn.engine.trainer import Trainer, steps_per_epoch
 from cpn.engine.training_state import Progress
+from cpn.models.backbone import Backbone
 from cpn.tasks.run_directory import RunDirectory, make_run_directory, plan_run_directory
 from cpn.tasks.run_status import RunStatus, held_run
 
@@ -113,8 +114,18 @@ def optimizer_for(model: nn.Module, config: OptimizerConfig) -> Optimizer:
         lr=config.lr,
         weight_decay=config.weight_decay,
         momentum=config.momentum,
-        backbone_lr_scale=config.backbone_lr_scale,
+        lr_factors=_backbone_factors(model, config),
     )
+
+
+def _backbone_factors(model: nn.Module, config: OptimizerConfig) -> dict[str, float]:
+    """The backbone's rate, less from layer to layer towards its input (BEiT, 2021, section 3.1)."""
+    backbone = model.get_submodule("backbone")
+    assert isinstance(backbone, Backbone)
+    return {
+        f"backbone.{name}": config.backbone_lr_scale * config.layer_decay**layers
+        for name, layers in backbone.layers_to_end().items()
+    }
 
 
 def scheduler_for(

@@ -34,7 +34,8 @@ def test_parameters_are_registered_once_and_the_backbones_by_its_name(kind: str)
     detector = _detector(kind)
     tops = {name.split(".")[0] for name in detector.state_dict()}
     assert tops == {"backbone", "pyramid", "heads"}
-    optimizer = build_optimizer(detector, name="sgd", lr=1.0, backbone_lr_scale=0.25)
+    factors = {f"backbone.{name}": 0.25 for name, _ in detector.backbone.named_parameters()}
+    optimizer = build_optimizer(detector, name="sgd", lr=1.0, lr_factors=factors)
     slow = {id(x) for g in optimizer.param_groups if g["lr"] == 0.25 for x in g["params"]}
     assert slow == {id(x) for x in detector.backbone.parameters()}
     fast = [x for g in optimizer.param_groups if g["lr"] == 1 for x in g["params"]]

@@ -16,9 +16,15 @@ class Net(nn.Module):
         self.frozen = nn.Linear(1, 1).requires_grad_(False)
 
 
+def _on_backbone(net: Net, factor: float) -> dict[str, float]:
+    return {f"backbone.{name}": factor for name, _ in net.backbone.named_parameters()}
+
+
 def test_groups_by_backbone_and_decay() -> None:
     net = Net()
-    optimizer = build_optimizer(net, name="adamw", lr=0.1, weight_decay=0.2, backbone_lr_scale=0.1)
+    optimizer = build_optimizer(
+        net, name="adamw", lr=0.1, weight_decay=0.2, lr_factors=_on_backbone(net, 0.1)
+    )
     names = {parameter: name for name, parameter in net.named_parameters()}
     groups = {
         tuple(names[p] for p in group["params"]): (group["lr"], group["weight_decay"])
@@ -69,7 +75,8 @@ def test_nothing_to_train() -> None:
 
 def rates(steps: int, **schedule: object) -> list[float]:
     """The head's learning rate before each step; the backbone's must be half of it."""
-    optimizer = build_optimizer(Net(), name="sgd", lr=2.0, backbone_lr_scale=0.5)
+    net = Net()
+    optimizer = build_optimizer(net, name="sgd", lr=2.0, lr_factors=_on_backbone(net, 0.5))
     scheduler = build_scheduler(optimizer, total_steps=steps, **schedule)  # type: ignore[arg-type]
     found = []
     for step in range(steps):

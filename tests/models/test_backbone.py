@@ -180,7 +180,8 @@ def test_imagenet_weights_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"weights": "imagenet"}, r"resnet10 has no ImageNet weights.*resnet18"),
         ({"frozen_stages": 6}, r"frozen_stages must be one of \[0, 1, 2, 3, 4, 5\].* got 6"),
         ({"frozen_stages": 5, "levels": (2, 3)}, r"one of \[0, 1, 2, 3\] .*levels \[2, 3\], got 5"),
-        ({"name": "timm:resnet18", "width": 0.5}, r"width applies to ResNets only, got 0\.5"),
+        ({"drop_path": 0.1}, r"backbone\.drop_path=0\.1: resnet10 has none: 0"),
+        ({"name": "timm:resnet18", "width": 0.5}, r"width applies to resnet<depth> only, got 0\.5"),
     ],
 )
 def test_bad_arguments_are_refused(options: dict[str, Any], message: str) -> None:
