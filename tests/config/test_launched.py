@@ -124,7 +124,7 @@ def test_a_job_that_died_and_a_bug_are_told(go: Go, tmp_path: Path) -> None:
     bug = go("do=bug")
     assert bug.returncode == 1
     assert bug.stderr.endswith("ValueError: a bug of ours\n")
-    # cloudpickle 3.1.3 names no file for a function of __main__, so its line of source is not shown.
+    # cloudpickle 3.1.3 names no file for what is in __main__: its line of source is not shown.
     where = r", line \d+, in main\n( +raise .*\n)?ValueError: a bug of ours\n"
     assert re.search(where, _logs(tmp_path, "err"))
 
