@@ -122,10 +122,13 @@ def skeleton_from_category(
     """The skeleton of a COCO person category.
 
     Args:
-        category: has `keypoints` (names) and, optionally, `skeleton` (1-based limbs).
+        category: has `keypoints` (names) and, optionally, `skeleton` (1-based limbs), `sigmas`
+            (K) and `flip_pairs` (by names).
         source: what to name in errors, normally the annotation file.
-        sigmas: OKS constants; needed unless the names are COCO's 17. "default": `default_sigmas`.
-        flip_pairs: pairs of names; None pairs names that differ by left/right alone.
+        sigmas: OKS constants; None: COCO's for its 17 names, else the category's. "default":
+            `default_sigmas`.
+        flip_pairs: pairs of names; None: the category's, else names that differ by left/right
+            alone.
 
     Raises:
         UserError: the category has no usable keypoints, or sigmas or flip pairs cannot be told.
@@ -137,6 +140,10 @@ def skeleton_from_category(
     if names == COCO_17.keypoint_names:
         limbs = limbs or COCO_17.limbs
         sigmas = COCO_17.sigmas if sigmas is None else sigmas
+    if sigmas is None:
+        sigmas = category.get("sigmas")
+    if flip_pairs is None:
+        flip_pairs = category.get("flip_pairs")
     if sigmas is None:
         raise UserError(
             f"{source}: keypoints {list(names)} are not COCO's 17, so their OKS sigmas are unknown;"

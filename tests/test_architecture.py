@@ -18,7 +18,7 @@ LADDER = (
     ("cpn.config.composed",),
     ("cpn.tasks",),
     ("cpn.ablation", "cpn.demo", "cpn.model_source"),
-    ("cpn.predictor", "cpn.visualization", "cpn.export", "cpn.report"),
+    ("cpn.predictor", "cpn.visualization", "cpn.convert", "cpn.export", "cpn.report"),
     ("cpn.estimator", "cpn.person_detector", "cpn.poses"),
     ("cpn.build_detector",),
     ("cpn.build",),

@@ -8,7 +8,14 @@ from typing import Any, Generic, TypeVar, get_args
 import msgspec
 
 from cpn.coco.broken import BrokenRecords
-from cpn.coco.records import CocoAnnotation, CocoBox, CocoCategory, CocoDetection, CocoImage
+from cpn.coco.records import (
+    CocoAnnotation,
+    CocoBox,
+    CocoCategory,
+    CocoDetection,
+    CocoImage,
+    Finite,
+)
 from cpn.coco.rules import of_one_id_each, with_right_keypoints, without_orphans, without_repeats
 from cpn.coco.strict_json import Mend, Mismatch, convert, convert_each, read_any_json, read_json
 from cpn.errors import UserError, describe_ids
@@ -253,6 +260,28 @@ def read_detection_file(
         found = convert(list(source), list[CocoDetection], source=name)
     refuse_unknown_images(found, image_ids, name, annotations)
     return found
+
+
+class OwnConstants(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a category may say of its keypoints beside COCO's fields.
+
+    Attributes:
+        sigmas: K constants of OKS.
+        flip_pairs: (left, right) names that change places in a mirrored photo.
+    """
+
+    sigmas: list[Finite] | None = None
+    flip_pairs: list[tuple[str, str]] | None = None
+
+
+def own_constants(category: CocoCategory, source: str) -> OwnConstants:
+    """`sigmas` and `flip_pairs` of a category, each None where it has none.
+
+    Raises:
+        UserError: one is there and not of its type.
+    """
+    given = {"sigmas": category.sigmas, "flip_pairs": category.flip_pairs}
+    return convert(given, OwnConstants, source=f"{source}: category {category.id}")
 
 
 def refuse_unknown_images(

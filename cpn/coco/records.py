@@ -45,12 +45,17 @@ class CocoPhoto(CocoImage, frozen=True):
 
 
 class CocoCategory(msgspec.Struct, frozen=True):
-    """One entry of `categories`; `skeleton` is checked by who draws it."""
+    """One entry of `categories`; the last three are checked by who needs them.
+
+    `sigmas` and `flip_pairs` are no fields of COCO's, `scripts/convert_data.py` writes them.
+    """
 
     id: Id
     name: str = ""
     keypoints: list[str] | None = None
     skeleton: Any = None
+    sigmas: Any = None
+    flip_pairs: Any = None
 
 
 class CocoBox(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,12 +71,16 @@ BoxT = TypeVar("BoxT", bound=CocoBox)
 
 
 class CocoAnnotation(CocoBox, frozen=True, kw_only=True):
-    """One entry of `annotations`; `keypoints` is K times x, y, v, `area` is in square pixels."""
+    """One entry of `annotations`; `keypoints` is K times x, y, v, `area` is in square pixels.
+
+    `head_box` is no field of COCO's: MPII's, as `scripts/convert_data.py` writes it.
+    """
 
     id: Id
     keypoints: list[Coordinate] | None = None
     num_keypoints: float | None = None
     area: Area | None = None
+    head_box: Box | None = None
 
 
 class CocoDetection(msgspec.Struct, frozen=True):

@@ -16,7 +16,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cpn.coco.annotation_file import AnnotationFile, CocoFile, read_annotation_file
+from cpn.coco.annotation_file import (
+    AnnotationFile,
+    CocoFile,
+    own_constants,
+    read_annotation_file,
+)
 from cpn.coco.broken import BrokenRecords
 from cpn.coco.records import CocoAnnotation, CocoPhoto, Coordinate, describe_dropped, split_usable
 from cpn.coco.strict_json import read_json
@@ -84,6 +89,7 @@ class AnnotatedPhotos(Sequence[AnnotatedPhoto]):
         points: (V, 2) float32.
         category_id: of the person category.
         keypoint_names: of the person category, whether they are wanted or not.
+        flip_pairs: that it names; None: none.
         source: the annotation file.
     """
 
@@ -99,6 +105,7 @@ class AnnotatedPhotos(Sequence[AnnotatedPhoto]):
     points: npt.NDArray[np.float32]
     category_id: int
     keypoint_names: tuple[str, ...]
+    flip_pairs: tuple[tuple[str, str], ...] | None
     source: Path
 
     def __len__(self) -> int:
@@ -176,6 +183,7 @@ def read_annotated_photos(
     broken = BrokenRecords()
     file = read_annotation_file(annotations, CocoFile[CocoPhoto], broken=broken)
     _check_keypoints(file, wanted.num_keypoints)
+    own = own_constants(file.person, file.source)
     records, dropped = split_usable(file.annotations, file.person.id)
     grouped: dict[int, list[CocoAnnotation]] = defaultdict(list)
     for record in records:
@@ -214,6 +222,7 @@ def read_annotated_photos(
         ),
         category_id=file.person.id,
         keypoint_names=tuple(file.person.keypoints or ()),
+        flip_pairs=None if own.flip_pairs is None else tuple(own.flip_pairs),
         source=annotations,
     )
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from cpn.coco.annotation_file import (
     AnnotationFile,
     CocoFile,
+    own_constants,
     read_annotation_file,
     read_detection_file,
     required_area,
@@ -238,9 +239,17 @@ def file_skeleton(
         list[tuple[int, int]],
         source=f"{file.source}: 'skeleton' of category {file.person.id}",
     )
-    category = {"keypoints": file.person.keypoints, "skeleton": limbs}
+    own = own_constants(file.person, file.source)
     return skeleton_from_category(
-        category, source=file.source, sigmas=sigmas, flip_pairs=flip_pairs
+        {
+            "keypoints": file.person.keypoints,
+            "skeleton": limbs,
+            "sigmas": own.sigmas,
+            "flip_pairs": own.flip_pairs,
+        },
+        source=file.source,
+        sigmas=sigmas,
+        flip_pairs=flip_pairs,
     )
 
 

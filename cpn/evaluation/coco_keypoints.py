@@ -173,7 +173,8 @@ def category_skeleton(truth: GroundTruth, sigmas: Sequence[float] | None = None)
     """
     names = truth.keypoint_names
     if names:
-        category = {"keypoints": names, "skeleton": [[a + 1, b + 1] for a, b in truth.limbs]}
+        limbs = [[a + 1, b + 1] for a, b in truth.limbs]
+        category = {"keypoints": names, "skeleton": limbs, "sigmas": truth.sigmas}
         pairs, _ = sided_pairs(names)
         return skeleton_from_category(
             category, source=truth.source, sigmas=sigmas, flip_pairs=pairs

@@ -5,15 +5,21 @@ ignores predictions that fall on them instead of counting them as wrong.
 """
 
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
-from cpn.coco.annotation_file import CocoFile, read_annotation_file, required_area
-from cpn.coco.records import CocoAnnotation, CocoImage
+from cpn.coco.annotation_file import (
+    CocoFile,
+    own_constants,
+    read_annotation_file,
+    required_area,
+)
+from cpn.coco.records import CocoAnnotation, CocoImage, Finite
 from cpn.errors import UserError, count_records, describe_ids
 
 logger = logging.getLogger(__name__)
@@ -35,6 +41,12 @@ class Person(msgspec.Struct, frozen=True):
         return sum(visibility > 0 for visibility in self.keypoints[2::3])
 
 
+class _Image(CocoImage, frozen=True, kw_only=True):
+    """An image with CrowdPose's measure of how people overlap, if it has one."""
+
+    crowd_index: Finite | None = msgspec.field(default=None, name="crowdIndex")
+
+
 @dataclass(frozen=True)
 class GroundTruth:
     """What evaluation needs of an annotation file.
@@ -44,6 +56,9 @@ class GroundTruth:
         category_id: the person category.
         keypoint_names: K names of this category; empty when the file names none.
         limbs: 0-based pairs of keypoints that the category joins; none if they make no sense.
+        sigmas: of OKS, that the category gives; None: none.
+        head_sizes: diagonals of head boxes in pixels by annotation id, of those who have one.
+        crowd_index: by image id, of those that have one.
         image_ids: ids of all images to evaluate.
         persons: annotations of the person category in these images.
     """
@@ -54,6 +69,9 @@ class GroundTruth:
     image_ids: tuple[int, ...]
     persons: tuple[Person, ...]
     limbs: tuple[tuple[int, int], ...] = ()
+    sigmas: tuple[float, ...] | None = None
+    head_sizes: Mapping[int, float] = field(default_factory=dict)
+    crowd_index: Mapping[int, float] = field(default_factory=dict)
 
     def restrict(
         self,
@@ -119,13 +137,28 @@ def read_ground_truth(
         FileNotFoundError: there is no such file.
         UserError: as `read_annotation_file`, or a person has no area.
     """
-    file = read_annotation_file(annotations, CocoFile[CocoImage], category_id=category_id)
+    file = read_annotation_file(annotations, CocoFile[_Image], category_id=category_id)
     records = [record for record in file.annotations if record.category_id == file.person.id]
     persons = tuple(_person(record, file.source) for record in records)
     _warn_of_miscounts(records, persons, file.source)
     names = tuple(file.person.keypoints or ())
     limbs = _limbs(file.person.skeleton, len(names))
-    return GroundTruth(file.source, file.person.id, names, tuple(file.images), persons, limbs)
+    sigmas = own_constants(file.person, file.source).sigmas
+    return GroundTruth(
+        source=file.source,
+        category_id=file.person.id,
+        keypoint_names=names,
+        image_ids=tuple(file.images),
+        persons=persons,
+        limbs=limbs,
+        sigmas=None if sigmas is None else tuple(sigmas),
+        head_sizes={x.id: math.hypot(*x.head_box[2:]) for x in records if x.head_box is not None},
+        crowd_index={
+            image.id: image.crowd_index
+            for image in file.images.values()
+            if image.crowd_index is not None
+        },
+    )
 
 
 def _limbs(skeleton: object, num_keypoints: int) -> tuple[tuple[int, int], ...]:

@@ -34,8 +34,8 @@ class Yardstick(NamedTuple):
 
 # Its diagonals, so that a turned person is measured by the longer side.
 TORSO = Yardstick("torso", (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")))
-# PCKh (Andriluka et al., CVPR 2014) measures by 0.6 of the diagonal of an annotated head box. COCO
-# files have none; where the keypoints mark the head, its length is close to that.
+# PCKh (Andriluka et al., CVPR 2014) measures by 0.6 of the diagonal of an annotated head box. Few
+# files have one; where the keypoints mark the head, its length is close to that.
 HEADS = tuple(
     Yardstick("head", (pair,))
     for pair in (("head_top", "upper_neck"), ("head_top", "neck"), ("top_head", "neck"))
@@ -73,7 +73,7 @@ def pck(
     *,
     skeleton: Skeleton,
     fraction: float = 0.2,
-    yardstick: Yardstick = TORSO,
+    yardstick: Yardstick | NDArray[np.float64] = TORSO,
 ) -> Pck:
     """Percentage of correct keypoints, PCK@fraction of the torso, or PCKh of the head.
 
@@ -86,7 +86,7 @@ def pck(
         ground_truths: (N, K, 3) x, y, v in the same frame, same persons in the same order.
         skeleton: tells which keypoints span the yardstick.
         fraction: of its length.
-        yardstick: of every person's own keypoints.
+        yardstick: of every person's own keypoints; or (N,) lengths, 0 for people to leave out.
 
     Raises:
         UserError: the skeleton lacks the yardstick's keypoints, or predictions are not finite.
@@ -98,7 +98,11 @@ def pck(
     if not np.isfinite(points).all():
         raise UserError("PCK: predicted keypoints are not finite; the model has diverged")
     labelled = ground_truths[..., 2] > 0
-    lengths = _lengths(ground_truths[..., :2], labelled, skeleton, yardstick)
+    lengths = (
+        _lengths(ground_truths[..., :2], labelled, skeleton, yardstick)
+        if isinstance(yardstick, Yardstick)
+        else yardstick
+    )
     counted = labelled & (lengths > 0)[:, None]
     distances = np.linalg.norm(points - ground_truths[..., :2], axis=-1)
     correct = counted & (distances <= fraction * lengths[:, None])

@@ -95,7 +95,7 @@ def _flip_permutation(photos: AnnotatedPhotos, config: TrainDetectorConfig) -> t
     if not photos.keypoints.shape[1]:
         return ()
     skeleton = skeleton_from_category(
-        {"keypoints": names},
+        {"keypoints": names, "flip_pairs": photos.flip_pairs},
         source=str(photos.source),
         sigmas=[1.0] * len(names),  # of OKS, which no detector is trained or scored by
         flip_pairs=flip_pairs(config.data),

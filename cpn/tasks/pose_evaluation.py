@@ -32,7 +32,11 @@ from cpn.evaluation import (
 )
 from cpn.evaluation.calibration import Rescaling
 from cpn.evaluation.coco_api import Engine
-from cpn.evaluation.pck import TORSO, head_of, pck
+from cpn.evaluation.conventions import (
+    average_precision_by_crowding,
+    head_lengths,
+    pck_metrics,
+)
 from cpn.postprocess import keep_scored, rescore, suppress
 from cpn.skeleton import Skeleton
 from cpn.tasks.datasets import evaluation_batches, evaluation_dataset, read_split, with_boxes
@@ -105,10 +109,16 @@ class PoseScorer:
         return "ground truth" if self.detections is None else str(self.detections)
 
     def score(self, predictions: PosePredictions) -> PoseEvaluation:
-        """The ten COCO numbers; with ground-truth boxes PCK too, see `_pck`."""
+        """The ten COCO numbers, and those of `cpn.evaluation.conventions` that fit the data.
+
+        PCK is for ground-truth boxes: others are not of one person each.
+        """
         predictions.check_finite()
         results = self._results(predictions)
         metrics = self._average_precision(results, None)
+        metrics |= average_precision_by_crowding(
+            self.evaluated_truth(), lambda ids: self._average_precision(results, set(ids))["AP"]
+        )
         if self.detections is None:
             metrics |= self._pck(predictions, np.arange(len(predictions)))
         return PoseEvaluation(metrics, results, predictions)
@@ -184,22 +194,16 @@ class PoseScorer:
         return self.people.instances.annotation_ids.tolist() if self.limited else None
 
     def _pck(self, predictions: PosePredictions, rows: np.ndarray[Any, Any]) -> dict[str, float]:
-        """PCK@0.2 of the torso and its AUC, and PCKh@0.5 where the skeleton marks the head.
-
-        NaN for a skeleton without shoulders and hips: it has no torso.
-        """
-        instances, skeleton = self.people.instances, self.people.skeleton
+        """See `pck_metrics`."""
+        instances = self.people.instances
         order = np.argsort(instances.annotation_ids)
         found = order[np.searchsorted(instances.annotation_ids[order], predictions.instance_ids)]
-        pair = predictions.keypoints[rows], instances.keypoints[found[rows]]
-        metrics = {"PCK": float("nan"), "PCK-AUC": float("nan")}
-        if TORSO.fits(skeleton):
-            torso = pck(*pair, skeleton=skeleton)
-            metrics = {"PCK": torso.value, "PCK-AUC": torso.area}
-        if (yardstick := head_of(skeleton)) is not None:
-            head = pck(*pair, skeleton=skeleton, fraction=0.5, yardstick=yardstick)
-            metrics |= {"PCKh": head.value, "PCKh-AUC": head.area}
-        return metrics
+        return pck_metrics(
+            predictions.keypoints[rows],
+            instances.keypoints[found[rows]],
+            self.people.skeleton,
+            head_lengths(self.truth, predictions.instance_ids[rows]),
+        )
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,14 @@ import logging
 from pathlib import Path
 
 from cpn.config.evaluation_schema import EvaluateConfig
-from cpn.evaluation import category_skeleton, read_ground_truth, read_results_for
+from cpn.evaluation import (
+    category_skeleton,
+    evaluate_keypoints,
+    read_ground_truth,
+    read_results_for,
+)
 from cpn.evaluation.coco_keypoints import match_keypoints
+from cpn.evaluation.conventions import average_precision_by_crowding
 from cpn.evaluation.diagnosis import diagnose
 from cpn.tasks.evaluation_output import format_metrics, write_evaluation
 from cpn.tasks.evaluation_report import Background
@@ -29,6 +35,12 @@ def score_results(config: EvaluateConfig) -> dict[str, float]:
     results = read_results_for(truth, skeleton, path)
     engine = config.evaluation.engine
     metrics = match_keypoints(truth, results, sigmas=skeleton.sigmas, engine=engine).metrics
+    metrics |= average_precision_by_crowding(
+        truth,
+        lambda image_ids: evaluate_keypoints(
+            truth, results, sigmas=skeleton.sigmas, image_ids=image_ids, engine=engine
+        )["AP"],
+    )
     logger.info("%s\n%s", path, format_metrics(metrics))
     diagnosis = diagnose(truth, results, skeleton)
     shows_photos = config.evaluation.report and config.images is not None

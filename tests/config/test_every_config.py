@@ -27,6 +27,7 @@ CHOICES = {
     "ablate_detector": ["detector_study=detector_levels"],
     "benchmark": ["suite=step"],
     "collect": ["runs=[x]"],
+    "convert_data": ["format=cvat"],
     "evaluate": ["checkpoint=x"],
     "prepare_data": ["out=x"],
     "search": ["studies=[pyramid_levels]"],

@@ -138,6 +138,7 @@ def test_every_stored_photo_comes_once_with_others_of_its_size(tmp_path: Path) -
         points=np.zeros((0, 2), np.float32),
         category_id=1,
         keypoint_names=(),
+        flip_pairs=None,
         source=tmp_path / "a.json",
     )
 

@@ -96,7 +96,7 @@ def test_other_errors_of_pck_are_not_swallowed(
     def refuse(*_: Any, **__: Any) -> None:
         raise UserError("something else")
 
-    monkeypatch.setattr("cpn.tasks.pose_evaluation.pck", refuse)
+    monkeypatch.setattr("cpn.evaluation.conventions.pck", refuse)
     people = read(tiny_coco)
     with pytest.raises(UserError, match="something else"):
         scorer_of(people).score(perfect(people))

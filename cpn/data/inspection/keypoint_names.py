@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cpn.coco.annotation_file import AnnotationFile
+from cpn.coco.annotation_file import AnnotationFile, own_constants
 from cpn.coco.records import CocoPhoto
 from cpn.data.annotations import file_skeleton
 from cpn.data.inspection.finding import Finding
@@ -49,11 +49,12 @@ def inspect_keypoint_names(
     """
     names = tuple(file.person.keypoints or ())
     by_name, alone = sided_pairs(names)
-    findings = [] if flip_pairs is not None else _without_partner(alone)
-    pairs = by_name if flip_pairs is None else flip_pairs
+    given, mirrored = _given_pairs(file, flip_pairs)
+    findings = [] if given is not None else _without_partner(alone)
+    pairs = by_name if given is None else given
     findings += inspect_flip_pairs(names, pairs)
     values = None
-    origin, mirrored = "unknown", _origin_of_pairs(len(by_name), flip_pairs)
+    origin, mirrored = "unknown", mirrored or f"{len(by_name)} by left and right in the names"
     try:
         # Sided names without partner were told above, all of them.
         skeleton = file_skeleton(file, sigmas, pairs)
@@ -63,12 +64,14 @@ def inspect_keypoint_names(
         findings += _other_order(names) if sigmas is None else []
     else:
         values = skeleton.sigmas
-        origin = _origin_of_sigmas(sigmas)
+        origin = _origin_of_sigmas(names, sigmas)
     sided = tuple((names.index(left), names.index(right)) for left, right in by_name)
     return KeypointFacts(names, sided, origin, mirrored, values, tuple(findings))
 
 
-def _origin_of_sigmas(sigmas: GivenSigmas) -> str:
+def _origin_of_sigmas(names: tuple[str, ...], sigmas: GivenSigmas) -> str:
+    if sigmas is None and names != COCO_17.keypoint_names:
+        return "the file's own, in its person category"
     if sigmas is None:
         return "COCO's, known by the 17 names"
     if sigmas == "default":
@@ -76,10 +79,17 @@ def _origin_of_sigmas(sigmas: GivenSigmas) -> str:
     return "from data.sigmas"
 
 
-def _origin_of_pairs(count: int, flip_pairs: Sequence[tuple[str, str]] | None) -> str:
+def _given_pairs(
+    file: AnnotationFile[CocoPhoto], flip_pairs: Sequence[tuple[str, str]] | None
+) -> tuple[Sequence[tuple[str, str]] | None, str]:
+    """The pairs that somebody has named, and who; None and nothing where names must tell."""
     if flip_pairs is not None:
-        return f"{len(flip_pairs)} from data.flip_pairs"
-    return f"{count} by left and right in the names"
+        return flip_pairs, f"{len(flip_pairs)} from data.flip_pairs"
+    try:
+        own = own_constants(file.person, file.source).flip_pairs
+    except UserError:  # told with the skeleton, which cannot be made then
+        return None, ""
+    return own, "" if own is None else f"{len(own)} of the file's own, in its person category"
 
 
 def _without_partner(alone: dict[str, str]) -> list[Finding]:

@@ -1,0 +1,1 @@
+"""Keypoint annotations of other data sets and programs, as COCO files."""

@@ -1,0 +1,140 @@
+"""MPII Human Pose: its own MATLAB file, and the JSON files that are used for its validation set."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+
+from cpn.coco.records import Coordinate, FileName
+from cpn.coco.strict_json import read_json
+from cpn.convert.known import MPII
+from cpn.convert.labels import XYWH, FloatArray, Labels, Person, Photo, Wishes, finite, unlabelled
+from cpn.convert.matlab import attribute, each, read_matlab, variable
+from cpn.errors import UserError
+
+# "scale" is a person's height in units of this many pixels.
+PIXELS_PER_SCALE = 200.0
+SUBSETS = {"train": 1, "test": 0}
+_COUNT = len(MPII.keypoints)
+Pair = tuple[Coordinate, Coordinate]
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """A person of train.json, valid.json and their like; coordinates from 1."""
+
+    image: FileName
+    joints: Annotated[list[Pair], msgspec.Meta(min_length=_COUNT, max_length=_COUNT)]
+    joints_vis: Annotated[list[float], msgspec.Meta(min_length=_COUNT, max_length=_COUNT)]
+    center: Pair
+    scale: Coordinate
+
+
+def read_mpii(source: Path, wishes: Wishes) -> Labels:
+    """People of `mpii_human_pose_v1_u12_1.mat`, or of train.json and valid.json.
+
+    The box is the square around `objpos` with the side that `scale` says, which the benchmark gives
+    to those who crop. Coordinates become 0-based.
+
+    Raises:
+        UserError: the file is neither, or `subset` or `head_boxes` do not fit it.
+    """
+    if source.suffix.lower() == ".mat":
+        if wishes.head_boxes is not None:
+            raise UserError(f"{source}: it has head boxes itself; leave head_boxes out")
+        return _read_release(source, SUBSETS.get(wishes.subset or "train", -1), wishes)
+    if wishes.subset is not None:
+        raise UserError(f"{source}: a JSON file is one subset already; leave subset out")
+    return _read_records(source, wishes.head_boxes)
+
+
+def _read_release(source: Path, in_training: int, wishes: Wishes) -> Labels:
+    if in_training < 0:
+        raise UserError(f"subset={wishes.subset}: MPII has the subsets {', '.join(SUBSETS)}")
+    release = variable(source, read_matlab(source), "RELEASE")
+    chosen = np.atleast_1d(attribute(release, "img_train")) == in_training
+    labels = Labels(MPII)
+    for number, annotated in enumerate(each(attribute(release, "annolist"))):
+        if not chosen[number]:
+            continue
+        name = attribute(annotated, "image", "name")
+        if name is None:
+            raise UserError(f"{source}: annolist({number + 1}).image has no name")
+        labels.photos.append(Photo(str(name)))
+        for rectangle in each(attribute(annotated, "annorect")):
+            _add(labels, rectangle)
+    return labels
+
+
+def _add(labels: Labels, rectangle: Any) -> None:  # noqa: ANN401 - a MATLAB structure
+    keypoints = _release_keypoints(rectangle)
+    if not keypoints[:, 2].any():
+        labels.dropped["no keypoints"] += 1
+        return
+    place, scale = attribute(rectangle, "objpos"), finite(attribute(rectangle, "scale"))
+    box = None
+    if place is not None and scale is not None:
+        box = _square(float(place.x) - 1, float(place.y) - 1, scale)
+    labels.people.append(
+        Person(
+            photo=len(labels.photos) - 1,
+            keypoints=keypoints,
+            box_xywh=box,
+            head_box_xywh=_head_box([finite(attribute(rectangle, n)) for n in _HEAD_FIELDS]),
+        )
+    )
+
+
+_HEAD_FIELDS = ("x1", "y1", "x2", "y2")
+
+
+def _release_keypoints(rectangle: Any) -> FloatArray:  # noqa: ANN401
+    keypoints = unlabelled(_COUNT)
+    for point in each(attribute(rectangle, "annopoints", "point")):
+        # Empty for the ends of head and neck, which nobody asked about: they count as visible.
+        hidden = finite(attribute(point, "is_visible")) == 0
+        keypoints[int(point.id)] = (float(point.x) - 1, float(point.y) - 1, 1 if hidden else 2)
+    return keypoints
+
+
+def _head_box(corners: list[float | None]) -> XYWH | None:
+    """The box of a head from its corners, in 1-based pixels; they may be in any order."""
+    known = [value for value in corners if value is not None]
+    if len(known) != 4:
+        return None
+    (x0, x1), (y0, y1) = sorted(known[::2]), sorted(known[1::2])
+    return x0 - 1, y0 - 1, x1 - x0, y1 - y0
+
+
+def _square(x: float, y: float, scale: float) -> XYWH:
+    side = PIXELS_PER_SCALE * scale
+    return x - side / 2, y - side / 2, side, side
+
+
+def _read_records(source: Path, head_boxes: Path | None) -> Labels:
+    records = read_json(source, list[_Record])
+    heads = [None] * len(records) if head_boxes is None else _read_heads(head_boxes, len(records))
+    names = sorted({record.image for record in records})
+    position = {name: index for index, name in enumerate(names)}
+    people = []
+    for record, head in zip(records, heads, strict=True):
+        keypoints = unlabelled(_COUNT)
+        shown = np.array(record.joints_vis) > 0
+        keypoints[shown, :2] = np.array(record.joints)[shown] - 1
+        keypoints[shown, 2] = 2
+        box = _square(record.center[0] - 1, record.center[1] - 1, record.scale)
+        photo = position[record.image]
+        people.append(Person(photo=photo, keypoints=keypoints, box_xywh=box, head_box_xywh=head))
+    return Labels(MPII, [Photo(name) for name in names], people, Counter())
+
+
+def _read_heads(path: Path, count: int) -> list[XYWH | None]:
+    """Boxes of gt_valid.mat, in valid.json's order: (2 corners, x and y, N)."""
+    corners = np.asarray(variable(path, read_matlab(path), "headboxes_src"), dtype=np.float64)
+    if corners.reshape(*corners.shape[:2], -1).shape != (2, 2, count):
+        raise UserError(
+            f"{path}: headboxes_src is {corners.shape}, for {count} people it must be"
+            f" (2, 2, {count}); give the file of the same people"
+        )
+    return [_head_box(list(row)) for row in corners.reshape(4, count).T.tolist()]

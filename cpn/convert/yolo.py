@@ -1,0 +1,194 @@
+"""YOLO pose: a data.yaml, and a text file per photo with a person per line."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from cpn.convert.labels import Category, FloatArray, Labels, Person, Photo, Wishes, finite
+from cpn.convert.photos import IMAGE_ENDINGS, photo_size
+from cpn.errors import UserError, first_line, one_line
+from cpn.skeleton import COCO_17
+
+SUBSETS = ("train", "val", "test")
+
+
+def read_yolo_pose(source: Path, wishes: Wishes) -> Labels:
+    """The people of one subset that a data.yaml names.
+
+    Photos lie below `…/images/…`, their text files in the same place below `…/labels/…`. A line is
+    class, box centre and size, then x, y and, if `kpt_shape` says so, v of each keypoint, all in
+    shares of the photo's size.
+
+    Args:
+        source: data.yaml.
+        wishes: `subset`: train (default), val or test; `keypoints`: names, where data.yaml has no
+            `kpt_names`; `images`: the folder that file names are written relative to.
+
+    Raises:
+        UserError: a file is missing or broken, or no names are known.
+    """
+    subset = wishes.subset or "train"
+    if subset not in SUBSETS:
+        raise UserError(f"subset={subset}: YOLO's data.yaml has the subsets {', '.join(SUBSETS)}")
+    settings = _settings(source)
+    count, numbers = _shape(source, settings)
+    category, notes = _category(source, settings, count, wishes.keypoints)
+    labels = Labels(category, notes=notes)
+    folder = wishes.images or _root(source, settings)
+    for photo in _photos(source, settings, subset):
+        size = photo_size(photo)
+        labels.photos.append(Photo(_relative(photo, folder), size))
+        _read_people(labels, _label_file(photo), (count, numbers), size)
+    return labels
+
+
+def _settings(source: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{source}: no YAML: {first_line(error)}") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{source}: no data.yaml of YOLO: it holds no keys")
+    return settings
+
+
+def _shape(source: Path, settings: dict[str, Any]) -> tuple[int, int]:
+    shape = settings.get("kpt_shape")
+    match shape:
+        case [int(count), 2 | 3 as numbers] if count > 0:
+            return count, numbers
+    raise UserError(f"{source}: kpt_shape is {shape!r}, it must be [number of keypoints, 2 or 3]")
+
+
+def _category(
+    source: Path, settings: dict[str, Any], count: int, given: tuple[str, ...] | None
+) -> tuple[Category, list[str]]:
+    names = given or _written_names(settings)
+    if not names:
+        hint = " (keypoints=coco if they are COCO's 17)" if count == COCO_17.num_keypoints else ""
+        raise UserError(
+            f"{source}: its {count} keypoints have no names; give them: 'keypoints=[nose,…]'{hint}"
+        )
+    if len(names) != count:
+        raise UserError(f"{source}: kpt_shape says {count} keypoints, there are {len(names)} names")
+    pairs = _flip_pairs(source, settings.get("flip_idx"), names)
+    notes = [] if pairs is None else ["flip pairs are those of flip_idx"]
+    classes = settings.get("names")
+    classes = list(classes.values()) if isinstance(classes, dict) else classes or ["person"]
+    if len(classes) > 1:
+        raise UserError(
+            f"{source}: it has the classes {', '.join(map(str, classes))}; one is converted at a"
+            " time: keep the lines of one class"
+        )
+    return Category(names, flip_pairs=pairs, name=str(classes[0])), notes
+
+
+def _written_names(settings: dict[str, Any]) -> tuple[str, ...]:
+    """`kpt_names`, a list or a list per class."""
+    names = settings.get("kpt_names") or ()
+    if isinstance(names, dict):
+        names = next(iter(names.values()), ())
+    return tuple(str(name) for name in names)
+
+
+def _flip_pairs(
+    source: Path,
+    permutation: object,
+    names: tuple[str, ...],
+) -> tuple[tuple[str, str], ...] | None:
+    if permutation is None:
+        return None
+    indices = range(len(names))
+    if (
+        not isinstance(permutation, list)
+        or sorted(permutation, key=str) != sorted(indices, key=str)
+        or any(permutation[permutation[k]] != k for k in indices)
+    ):
+        raise UserError(f"{source}: flip_idx={permutation} does not pair {len(names)} keypoints")
+    pairs = ((k, permutation[k]) for k in indices if k < permutation[k])
+    return tuple(
+        (names[b], names[a]) if "right" in names[a].lower() else (names[a], names[b])
+        for a, b in pairs
+    )
+
+
+def _root(source: Path, settings: dict[str, Any]) -> Path:
+    return (source.parent / str(settings.get("path") or ".")).resolve()
+
+
+def _photos(source: Path, settings: dict[str, Any], subset: str) -> list[Path]:
+    entry = settings.get(subset)
+    if not isinstance(entry, str):
+        raise UserError(f"{source}: '{subset}' is {entry!r}, it must be one folder of photos")
+    folder = _root(source, settings) / entry
+    if not folder.is_dir():
+        raise UserError(f"{source}: {subset}: no such folder: {folder}")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
+    if not found:
+        raise UserError(f"{folder}: no photos in it")
+    return found
+
+
+def _relative(photo: Path, folder: Path) -> str:
+    try:
+        return photo.resolve().relative_to(folder.resolve()).as_posix()
+    except ValueError as error:
+        raise UserError(f"{photo}: not below images={folder}") from error
+
+
+def _label_file(photo: Path) -> Path:
+    """The last folder called images becomes labels, as YOLO does."""
+    parts = list(photo.parent.parts)
+    if "images" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    return Path(*parts, f"{photo.stem}.txt")
+
+
+def _read_people(
+    labels: Labels, file: Path, shape: tuple[int, int], size_hw: tuple[int, int]
+) -> None:
+    """Adds the people of a photo; a photo without a text file shows nobody."""
+    if not file.is_file():
+        labels.dropped["photo without a text file: nobody in it"] += 1
+        return
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            where = f"{one_line(file)}, line {number}"
+            labels.people.append(_person(where, line, len(labels.photos) - 1, shape, size_hw))
+
+
+def _person(
+    where: str, line: str, photo: int, shape: tuple[int, int], size_hw: tuple[int, int]
+) -> Person:
+    count, numbers = shape
+    values = [finite(word) for word in line.split()]
+    known = [value for value in values if value is not None]
+    expected = 5 + count * numbers
+    if len(known) != expected or len(values) != expected:
+        raise UserError(
+            f"{where}: {len(values)} numbers, {count} keypoints of {numbers} need {expected}"
+            " (class, x, y, width, height, keypoints)"
+        )
+    height, width = size_hw
+    x, y, w, h = (value * side for value, side in zip(known[1:5], (width, height) * 2, strict=True))
+    return Person(
+        photo=photo,
+        keypoints=_keypoints(where, np.array(known[5:]).reshape(count, numbers), size_hw),
+        box_xywh=(x - w / 2, y - h / 2, w, h),
+    )
+
+
+def _keypoints(where: str, rows: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+    points = np.zeros((len(rows), 3))
+    points[:, :2] = rows[:, :2] * size_hw[::-1]
+    if rows.shape[1] == 3:
+        if not np.isin(rows[:, 2], (0, 1, 2)).all():
+            raise UserError(f"{where}: v must be 0, 1 or 2")
+        points[:, 2] = rows[:, 2]
+    else:  # without v, (0, 0) says that a keypoint is not labelled
+        points[:, 2] = np.where(rows.any(axis=1), 2, 0)
+    points[points[:, 2] == 0] = 0
+    return points
