@@ -7,7 +7,7 @@ class UserError(ValueError):
     """A problem that the user can mend.
 
     The message is one line: what is wrong, where (file, record id or dotted config key), what is
-    allowed and what to do. Scripts print it after `error: ` and leave with exit code 2.
+    allowed and what to do. Scripts print it after `error:` and leave with exit code 2.
     """
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("cpn", "tests", "scripts", "configs", "README.md", "pyproject.toml")
+COPIED = ("cpn", "tests", "scripts", "configs", "docs", "README.md", "pyproject.toml")
 TIMEOUT_SECONDS = 120.0
 
 

@@ -19,7 +19,7 @@ from cpn.engine.model_file import load_model_file
 from cpn.engine.state_store import StateStore
 
 ROOT = Path(__file__).parents[1]
-# As README has it: what restarted ranks need, and the signals that torchrun is to pass on.
+# As docs/distributed.md has it: what restarted ranks need, and the signals to pass on.
 LAUNCH_ENVIRONMENT = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
 SIGNALS = "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 
@@ -66,7 +66,7 @@ def torchrun(
     prefix: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Starts `scripts/train.py` as README says; output is appended to `log`."""
+    """Starts `scripts/train.py` as docs/distributed.md says; output is appended to `log`."""
     command = [*prefix, sys.executable, "-m", "torch.distributed.run", SIGNALS, *options]
     own = LAUNCH_ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | dict(environment or {})
     with log.open("ab") as file:

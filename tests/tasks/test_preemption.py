@@ -1,4 +1,4 @@
-"""Real trainings under torchrun that are asked to stop, or lose a rank: README's own commands."""
+"""Real trainings under torchrun that are stopped, or lose a rank: the guide's own commands."""
 
 import json
 import re
@@ -102,8 +102,9 @@ def test_a_killed_rank_is_restarted_and_nothing_is_lost(folder: Path, expected: 
     assert digest(folder / "runs" / "elastic") == expected
 
 
-def test_readmes_shell_commands_are_shell() -> None:
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+def test_the_guides_shell_commands_survive_a_stop() -> None:
+    text = (ROOT / "docs" / "distributed.md").read_text().partition("\n## Torchrun\n")[2]
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
     assert sum("torchrun" in block for block in blocks) == 3
     assert any("#SBATCH" in block and "--requeue" in block for block in blocks)
     for block in blocks:
