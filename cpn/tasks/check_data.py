@@ -4,26 +4,33 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
 
 from cpn.atomic import write_json
-from cpn.config.data_schema import CheckDataConfig, DataConfig, SplitConfig
+from cpn.config.data_schema import CheckDataConfig, DataConfig, MixedConfig, SplitConfig
+from cpn.data.annotations import read_keypoint_names
 from cpn.data.inspection import (
     Finding,
     PhotoReport,
     PhotoState,
     SplitReport,
     inspect_photos,
+    inspect_shared_photos,
     inspect_split,
     inspect_together,
 )
 from cpn.errors import UserError
+from cpn.skeleton import Skeleton, sided_pairs
 from cpn.tasks.data_report import DataReport, SplitPart, show_report
 from cpn.tasks.datasets import annotation_path, flip_pairs, read_split
+from cpn.tasks.mixed_people import read_mixed
 
 NO_PHOTOS = PhotoReport([], {})
 MEND = "mend the file"
+Checked = Mapping[str, tuple[SplitPart, PhotoReport]]
 
 
 def check_data(config: CheckDataConfig) -> bool:
@@ -37,7 +44,14 @@ def check_data(config: CheckDataConfig) -> bool:
     """
     console = Console(width=None if Console().is_terminal else 120)
     checked = {str(name): _check_split(config.data, name, console) for name in config.splits}
-    report = DataReport({name: part for name, (part, _) in checked.items()}, _together(checked))
+    together = _together(checked)
+    if "train" in checked:
+        mixed = {
+            f"mix.{n}": _check_mixed(config.data, n, console) for n in range(len(config.data.mix))
+        }
+        together += _shared_with_val(mixed, checked)
+        checked |= mixed
+    report = DataReport({name: part for name, (part, _) in checked.items()}, together)
     show_report(report, console)
     if config.out is not None:
         write_json(Path(config.out), report.to_dict())
@@ -56,7 +70,7 @@ def _check_split(data: DataConfig, name: str, console: Console) -> tuple[SplitPa
             needs_area=not training,
         )
     except (UserError, OSError) as error:
-        return SplitPart(split.annotations, {}, (), [Finding.of_error(error, MEND)]), NO_PHOTOS
+        return _unreadable(split, error)
     photos = _look_at_photos(
         data, split, report, console, unread=training and data.cache is not None
     )
@@ -67,8 +81,62 @@ def _check_split(data: DataConfig, name: str, console: Console) -> tuple[SplitPa
     return SplitPart(split.annotations, facts, report.keypoints, findings), photos
 
 
+def _unreadable(
+    split: SplitConfig | MixedConfig, error: UserError | OSError
+) -> tuple[SplitPart, PhotoReport]:
+    return SplitPart(split.annotations, {}, (), [Finding.of_error(error, MEND)]), NO_PHOTOS
+
+
+def _check_mixed(data: DataConfig, number: int, console: Console) -> tuple[SplitPart, PhotoReport]:
+    """A further set to train on: its people are mirrored and scored in data.train's skeleton."""
+    mixed = data.mix[number]
+    path = Path(mixed.annotations)
+    try:
+        pairs, _ = sided_pairs(read_keypoint_names(path))
+        report = inspect_split(
+            path, Path(mixed.images), sigmas="default", flip_pairs=pairs, needs_area=False
+        )
+    except (UserError, OSError) as error:
+        return _unreadable(mixed, error)
+    photos = _look_at_photos(data, mixed, report, console, unread=False)
+    findings = [*report.findings, *photos.findings]
+    facts = {key: text for key, text in report.facts.items() if key not in {"sigmas", "flip pairs"}}
+    if not any(finding.severity == "error" for finding in findings):
+        try:
+            skeleton = read_split(data, data.train, for_training=True).skeleton
+            people = read_mixed(data, number, skeleton)
+            facts["taken"] = _taken(people.keypoints[..., 2] > 0, skeleton)
+        except (UserError, OSError) as error:
+            findings.append(Finding.of_error(error, MEND))
+    return SplitPart(mixed.annotations, facts, report.keypoints, findings), photos
+
+
+def _taken(labelled: npt.NDArray[np.bool_], skeleton: Skeleton) -> str:
+    """What training gets of a mixed set."""
+    has = np.count_nonzero(labelled, axis=0) > 0
+    names = [name for name, known in zip(skeleton.keypoint_names, has, strict=True) if not known]
+    without = f", without {', '.join(names)}" if names else ""
+    return f"{len(labelled)} people, {has.sum()} of train's {len(has)} keypoints{without}"
+
+
+def _shared_with_val(mixed: Checked, checked: Checked) -> list[Finding]:
+    if "val" not in checked:
+        return []
+    val = checked["val"][1].names
+    return [
+        finding
+        for name, (_, photos) in mixed.items()
+        for finding in inspect_shared_photos(photos.names, val, trained=name)
+    ]
+
+
 def _look_at_photos(
-    data: DataConfig, split: SplitConfig, report: SplitReport, console: Console, *, unread: bool
+    data: DataConfig,
+    split: SplitConfig | MixedConfig,
+    report: SplitReport,
+    console: Console,
+    *,
+    unread: bool,
 ) -> PhotoReport:
     if unread:
         advice = "leave out data.cache to have them decoded"
@@ -113,7 +181,7 @@ def _limit(split: SplitConfig) -> dict[str, str]:
     return {"limit": f"only the first {split.limit} people are used; all are looked at here"}
 
 
-def _together(checked: Mapping[str, tuple[SplitPart, PhotoReport]]) -> list[Finding]:
+def _together(checked: Checked) -> list[Finding]:
     known = [pair for pair in checked.values() if pair[0].keypoints]
     if len(known) < 2:
         return []

@@ -47,7 +47,7 @@ def with_mixed_people(
     """
     if not data.mix:
         return TrainingPeople(people, ())
-    added = [_read(mixed, number, data, people.skeleton) for number, mixed in enumerate(data.mix)]
+    added = [read_mixed(data, number, people.skeleton) for number in range(len(data.mix))]
     weights = [1.0, *(mixed.weight for mixed in data.mix)]
     found = mix([people.instances, *added], weights)
     if tell:
@@ -60,7 +60,13 @@ def with_mixed_people(
     return TrainingPeople(replace(people, instances=found.instances), found.parts)
 
 
-def _read(mixed: MixedConfig, number: int, data: DataConfig, skeleton: Skeleton) -> PersonInstances:
+def read_mixed(data: DataConfig, number: int, skeleton: Skeleton) -> PersonInstances:
+    """The people of one set of data.mix, with the keypoints of data.train's skeleton.
+
+    Raises:
+        UserError: as `with_mixed_people`.
+    """
+    mixed = data.mix[number]
     path = Path(mixed.annotations)
     if not path.is_file():
         raise UserError(f"data.mix.{number}.annotations={path}: no such file")

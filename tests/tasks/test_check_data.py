@@ -85,6 +85,52 @@ def test_all_that_is_wrong_is_told_at_once(
     assert report["together"][0]["ids"] == ["004.png"]
 
 
+@pytest.fixture
+def mixed(tiny_coco: TinyCoco, tmp_path: Path) -> TinyCoco:
+    """A third set: nose and wrists by other names, and one photo that is in val, too."""
+    other = TinyCoco(tmp_path / "mixed.json", tmp_path / "mixed")
+    other.images.mkdir()
+    for name in ("001", "002", "003", "004"):
+        content = (tiny_coco.images / f"{name}.png").read_bytes() + b"third"
+        (other.images / f"{name}.png").write_bytes(content)
+    document = tiny_coco.read()
+    names = document["categories"][0]["keypoints"]
+    names[:3] = ["snout", "left_lamp", "right_lamp"]
+    other.write(document)
+    return other
+
+
+def _mix(mixed: TinyCoco, keypoints: str = "null") -> str:
+    return (
+        f"data.mix=[{{annotations: {mixed.annotations}, images: {mixed.images},"
+        f" keypoints: {keypoints}}}]"
+    )
+
+
+def test_mixed_sets_are_looked_through_too(
+    tiny_coco: TinyCoco, val: TinyCoco, mixed: TinyCoco, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = (val.images / "002.png").read_bytes()
+    (mixed.images / "002.png").write_bytes(shared)
+    assert check(tiny_coco, val, _mix(mixed))
+    lines = capsys.readouterr().out.splitlines()
+    assert f"mix.0: {mixed.annotations}" in lines
+    taken = next(line for line in lines if "taken" in line)
+    assert "14 of train's 17 keypoints, without nose, left_eye, right_eye" in taken
+    assert any("it is in mix.0 and in val" in line for line in lines)
+    assert lines[-1] == "verdict: ready to train, 1 warning"
+
+
+def test_a_mixed_set_that_gives_nothing_is_a_problem(
+    tiny_coco: TinyCoco, val: TinyCoco, mixed: TinyCoco, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not check(tiny_coco, val, _mix(mixed, "{nose: lamp}"))
+    assert "lamp" in capsys.readouterr().out
+    mixed.annotations.unlink()
+    assert not check(tiny_coco, val, _mix(mixed))
+    assert "no such file" in capsys.readouterr().out
+
+
 def test_one_split_alone(
     tiny_coco: TinyCoco, val: TinyCoco, capsys: pytest.CaptureFixture[str]
 ) -> None:

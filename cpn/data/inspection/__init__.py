@@ -9,7 +9,7 @@ records that can be read, one by one or over the whole set.
 from cpn.data.inspection.finding import Finding, Severity
 from cpn.data.inspection.photos import PhotoReport, PhotoState, inspect_photos
 from cpn.data.inspection.split import KeypointShare, SplitReport, inspect_split
-from cpn.data.inspection.splits import inspect_together
+from cpn.data.inspection.splits import inspect_shared_photos, inspect_together
 from cpn.data.inspection.training_set import inspect_training_set
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Severity",
     "SplitReport",
     "inspect_photos",
+    "inspect_shared_photos",
     "inspect_split",
     "inspect_together",
     "inspect_training_set",

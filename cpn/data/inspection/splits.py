@@ -15,7 +15,7 @@ def inspect_together(
         names: keypoint names of the one and of the other.
         photos: their photos' names by what makes a photo the same, as the digest of its content.
     """
-    return [*_other_keypoints(*names), *_shared_photos(*photos)]
+    return [*_other_keypoints(*names), *inspect_shared_photos(*photos)]
 
 
 def _other_keypoints(train: Sequence[str], val: Sequence[str]) -> list[Finding]:
@@ -28,10 +28,19 @@ def _other_keypoints(train: Sequence[str], val: Sequence[str]) -> list[Finding]:
     return [Finding("error", what, "both need the same keypoints in the same order")]
 
 
-def _shared_photos(train: Mapping[str, str], val: Mapping[str, str]) -> list[Finding]:
+def inspect_shared_photos(
+    train: Mapping[str, str], val: Mapping[str, str], *, trained: str = "train"
+) -> list[Finding]:
+    """Photos that are trained on and evaluated on.
+
+    Args:
+        train: names of photos by what makes a photo the same.
+        val: those of the validation split.
+        trained: the name of the former.
+    """
     shared = tuple(name for key, name in train.items() if key in val)
     if not shared:
         return []
-    what = "it is in train and in val"
+    what = f"it is in {trained} and in val"
     advice = "take it out of one, or the AP says how well photos are learned by heart"
     return [Finding("warning", what, advice, shared, "photo")]
