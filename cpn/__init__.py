@@ -9,13 +9,15 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cpn.version import __version__
+
 if TYPE_CHECKING:
     from cpn.build import load_model
     from cpn.model_source import load
     from cpn.poses import Person, Poses
     from cpn.predictor import Predictor
 
-__all__ = ["Person", "Poses", "Predictor", "load", "load_model"]
+__all__ = ["Person", "Poses", "Predictor", "__version__", "load", "load_model"]
 
 _HOMES = {
     "Person": "cpn.poses",

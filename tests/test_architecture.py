@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # Imports point down only: from a rung to the ones below it, or inside one package.
 LADDER = (
-    ("scripts",),
+    ("scripts", "cpn.__main__"),
     ("cpn.config.load",),
     ("cpn.config.diagnosis",),
     ("cpn.config.composed",),
@@ -29,7 +29,7 @@ LADDER = (
     ("cpn.geometry",),
     ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.state_dict", "cpn.torch_file"),
     ("cpn.process_pool", "cpn.program", "cpn.remote"),
-    ("cpn.errors", "cpn.atomic", "cpn.interruption", "cpn.text_table"),
+    ("cpn.errors", "cpn.atomic", "cpn.interruption", "cpn.text_table", "cpn.version"),
 )
 RUNG = {name: height for height, rung in enumerate(reversed(LADDER)) for name in rung}
 
@@ -42,6 +42,7 @@ CLOSED = {
     "cpn.process_pool": {"cpn.interruption"},
     "cpn.program": {"cpn.errors"},
     "cpn.text_table": set[str](),
+    "cpn.version": set[str](),
     "cpn.coco": {"cpn.errors", "msgspec"},
     "cpn.state_dict": {"cpn.errors", "torch"},
     "cpn.torch_file": {"cpn.errors", "torch"},
@@ -53,7 +54,7 @@ CLOSED = {
     },
     "cpn.engine": {
         *("cpn.errors", "cpn.atomic", "cpn.interruption", "cpn.state_dict", "cpn.torch_file"),
-        *("torch", "safetensors", "msgspec", "numpy", "cv2", "rich", "tensorboard"),
+        *("cpn.version", "torch", "safetensors", "msgspec", "numpy", "cv2", "rich", "tensorboard"),
     },
 }
 # Only the demo's page is served, on this machine alone: nothing else may know a server's library,

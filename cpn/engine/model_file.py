@@ -13,6 +13,7 @@ from torch import Tensor
 from cpn.atomic import plain_json
 from cpn.engine.room import write_if_there_is_room
 from cpn.errors import UserError
+from cpn.version import __version__
 
 MODEL_FORMAT = "cpn-model"
 FORMAT_VERSION = "1"
@@ -21,7 +22,12 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 class ModelFile(NamedTuple):
-    """What a model file holds."""
+    """What a model file holds.
+
+    Attributes:
+        state: a module's `state_dict()`.
+        metadata: what was written with it.
+    """
 
     state: dict[str, Tensor]
     metadata: dict[str, Any]
@@ -40,8 +46,12 @@ def save_model_file(path: Path, state: Mapping[str, Tensor], metadata: Mapping[s
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     header = {name: json.dumps(plain_json(value)) for name, value in metadata.items()}
-    assert not {"format", "format_version"} & header.keys(), "reserved metadata keys"
-    header |= {"format": MODEL_FORMAT, "format_version": FORMAT_VERSION}
+    assert not {"format", "format_version", "cpn_version"} & header.keys(), "reserved metadata keys"
+    header |= {
+        "format": MODEL_FORMAT,
+        "format_version": FORMAT_VERSION,
+        "cpn_version": __version__,
+    }
     write_if_there_is_room(
         path,
         serialise_tensors(tensors, header),
@@ -88,6 +98,7 @@ def _opened(path: Path) -> Iterator[Any]:
 def _metadata(path: Path, file: Any) -> dict[str, Any]:  # noqa: ANN401 - safetensors has no types
     header = dict(file.metadata() or {})
     marker, version = header.pop("format", None), header.pop("format_version", None)
+    wrote = header.pop("cpn_version", "an early one")  # those of before it was written
     if marker != MODEL_FORMAT:
         raise UserError(
             f"{path} is a safetensors file, but not a model of this project (format {marker!r}, "
@@ -95,7 +106,8 @@ def _metadata(path: Path, file: Any) -> dict[str, Any]:  # noqa: ANN401 - safete
         )
     if version != FORMAT_VERSION:
         raise UserError(
-            f"{path} has model format version {version}, this program reads {FORMAT_VERSION}"
+            f"{path} has model format version {version}, written by cpn {wrote}; this program, cpn"
+            f" {__version__}, reads {FORMAT_VERSION}"
         )
     try:
         return {name: json.loads(value) for name, value in header.items()}

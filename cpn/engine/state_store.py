@@ -24,6 +24,7 @@ from cpn.engine.failpoints import failpoint
 from cpn.engine.room import write_if_there_is_room
 from cpn.errors import UserError
 from cpn.torch_file import parse_torch_file
+from cpn.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,12 @@ class StateStore:
             UserError: The disk is full or cannot be written; earlier states are as they were.
             DamagedStateError: What was read back differs; earlier states are as they were.
         """
-        content = {"format": STATE_FORMAT, "format_version": STATE_VERSION, **state}
+        content = {
+            "format": STATE_FORMAT,
+            "format_version": STATE_VERSION,
+            "cpn_version": __version__,
+            **state,
+        }
         _require_plain(content, "state")
         buffer = io.BytesIO()
         torch.save(content, buffer)
@@ -176,7 +182,8 @@ class StateStore:
         if state.get("format_version") != STATE_VERSION:
             raise UserError(
                 f"{path} has training state format version {state.get('format_version')}, this "
-                f"program reads {STATE_VERSION}; resume with the version of cpn that wrote it"
+                f"program reads {STATE_VERSION}; resume with the version of cpn that wrote it:"
+                f" {state.get('cpn_version', 'an early one')}"
             )
         return state
 
