@@ -10,7 +10,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
 from cpn.convert.labels import XYWH, Category, Labels, Person, Photo, Wishes, finite, unlabelled
-from cpn.errors import UserError, one_line
+from cpn.errors import UserError, first_line, one_line
 
 # The picture of a skeleton in CVAT is SVG: numbered circles, and lines between the numbers.
 _NODE = re.compile(r"<circle[^>]*>")
@@ -64,8 +64,8 @@ def read_cvat(source: Path, wishes: Wishes) -> Labels:
 def _root(source: Path) -> Element:
     try:
         root: Element | None = parse(source).getroot()
-    except (ParseError, DefusedXmlException, UnicodeDecodeError) as error:
-        raise UserError(f"{source}: not an XML file to be read: {error}") from error
+    except (ParseError, DefusedXmlException, UnicodeDecodeError, LookupError) as error:
+        raise UserError(f"{source}: not an XML file to be read: {first_line(error)}") from error
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no such file: {source}") from error
     if root is None or root.tag != "annotations":

@@ -65,6 +65,7 @@ def to_documents(
     records, boxes_made = [], 0
     for person, annotation_id in zip(labels.people, annotation_ids, strict=True):
         size = photos[person.photo].size_hw
+        _require_finite(person, photos[person.photo])
         box = person.box_xywh or _box_of(person.keypoints, box_margin)
         box = _clipped(box, size) if box is not None and size is not None else None
         if box is None:
@@ -82,6 +83,16 @@ def to_documents(
         for chosen in (set(image_ids) - held, held)
     )
     return Documents(train, val if held else None, dropped, boxes_made)
+
+
+def _require_finite(person: Person, photo: Photo) -> None:
+    numbers = [
+        *person.keypoints.reshape(-1),
+        *(person.box_xywh or ()),
+        *(person.head_box_xywh or ()),
+    ]
+    if not np.isfinite(np.array(numbers, dtype=np.float64)).all():
+        raise UserError(f"{photo.file_name}: a keypoint or box is not finite; mend the record")
 
 
 def _with_size(photo: Photo, images: Path | None) -> Photo:

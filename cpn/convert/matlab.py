@@ -1,31 +1,41 @@
 """MATLAB files, whose structures scipy gives in many shapes."""
 
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.io
-from scipy.io.matlab import MatReadError
 
 from cpn.errors import UserError, first_line
+from cpn.process_pool import process_pool
 
 
 def read_matlab(path: Path) -> dict[str, Any]:
     """The variables of a MATLAB file, structures as objects, nothing in superfluous dimensions.
+
+    They are read in another process: scipy's reader crashes on some damaged files.
 
     Raises:
         FileNotFoundError: there is no such file.
         UserError: it is none that can be read.
     """
     try:
-        return dict(scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False))
+        with process_pool(1) as pool:
+            return pool.submit(_load, path).result()
+    except BrokenProcessPool as error:
+        raise UserError(f"{path}: no MATLAB file: what reads it crashed; it is damaged") from error
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no such file: {path}") from error
     except NotImplementedError as error:
         text = "MATLAB's format 7.3 is not read; save it with save(…, '-v7')"
         raise UserError(f"{path}: {text}") from error
-    except (MatReadError, ValueError, TypeError, LookupError, OSError) as error:
+    except Exception as error:  # a damaged file leads scipy to any: NameError, MemoryError, …
         raise UserError(f"{path}: no MATLAB file: {first_line(error)}") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    return dict(scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False))
 
 
 def variable(path: Path, variables: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - any value

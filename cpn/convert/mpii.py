@@ -12,7 +12,7 @@ from cpn.coco.strict_json import read_json
 from cpn.convert.known import MPII
 from cpn.convert.labels import XYWH, FloatArray, Labels, Person, Photo, Wishes, finite, unlabelled
 from cpn.convert.matlab import attribute, each, read_matlab, variable
-from cpn.errors import UserError
+from cpn.errors import UserError, first_line
 
 # "scale" is a person's height in units of this many pixels.
 PIXELS_PER_SCALE = 200.0
@@ -53,17 +53,29 @@ def _read_release(source: Path, in_training: int, wishes: Wishes) -> Labels:
     if in_training < 0:
         raise UserError(f"subset={wishes.subset}: MPII has the subsets {', '.join(SUBSETS)}")
     release = variable(source, read_matlab(source), "RELEASE")
-    chosen = np.atleast_1d(attribute(release, "img_train")) == in_training
+    photos = each(attribute(release, "annolist"))
+    chosen = [finite(one) == in_training for one in each(attribute(release, "img_train"))]
+    if not photos or len(chosen) != len(photos):
+        raise UserError(
+            f"{source}: not MPII's file: RELEASE has {len(photos)} photos in annolist and"
+            f" {len(chosen)} numbers in img_train"
+        )
     labels = Labels(MPII)
-    for number, annotated in enumerate(each(attribute(release, "annolist"))):
+    for number, annotated in enumerate(photos):
         if not chosen[number]:
             continue
+        where = f"{source}: annolist({number + 1})"
         name = attribute(annotated, "image", "name")
-        if name is None:
-            raise UserError(f"{source}: annolist({number + 1}).image has no name")
-        labels.photos.append(Photo(str(name)))
-        for rectangle in each(attribute(annotated, "annorect")):
-            _add(labels, rectangle)
+        if not isinstance(name, str) or not name:
+            raise UserError(f"{where}.image has no name")
+        labels.photos.append(Photo(name))
+        try:
+            for rectangle in each(attribute(annotated, "annorect")):
+                _add(labels, rectangle)
+        except (AttributeError, IndexError, TypeError, ValueError, OverflowError) as error:
+            raise UserError(
+                f"{where}.annorect is not as MPII has it: {first_line(error)}"
+            ) from error
     return labels
 
 
@@ -94,6 +106,8 @@ def _release_keypoints(rectangle: Any) -> FloatArray:  # noqa: ANN401
     for point in each(attribute(rectangle, "annopoints", "point")):
         # Empty for the ends of head and neck, which nobody asked about: they count as visible.
         hidden = finite(attribute(point, "is_visible")) == 0
+        if point.id not in range(_COUNT):
+            raise ValueError(f"a point has id {point.id}")
         keypoints[int(point.id)] = (float(point.x) - 1, float(point.y) - 1, 1 if hidden else 2)
     return keypoints
 

@@ -75,14 +75,20 @@ def _category(
         raise UserError(f"{source}: kpt_shape says {count} keypoints, there are {len(names)} names")
     pairs = _flip_pairs(source, settings.get("flip_idx"), names)
     notes = [] if pairs is None else ["flip pairs are those of flip_idx"]
-    classes = settings.get("names")
-    classes = list(classes.values()) if isinstance(classes, dict) else classes or ["person"]
+    classes = _classes(settings.get("names"))
     if len(classes) > 1:
         raise UserError(
             f"{source}: it has the classes {', '.join(map(str, classes))}; one is converted at a"
             " time: keep the lines of one class"
         )
     return Category(names, flip_pairs=pairs, name=str(classes[0])), notes
+
+
+def _classes(names: object) -> list[object]:
+    """The names of the classes: a mapping by number, a list, or one name alone."""
+    if isinstance(names, dict):
+        names = list(names.values())
+    return (names if isinstance(names, list) else [names]) if names else ["person"]
 
 
 def _written_names(settings: dict[str, Any]) -> tuple[str, ...]:

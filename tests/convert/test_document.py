@@ -76,6 +76,18 @@ def test_sizes_are_read_from_photos_where_the_source_has_none(tmp_path: Path) ->
         to_documents(labels, images=tmp_path / "s", box_margin=0.1)
 
 
+def test_what_is_not_finite_is_refused() -> None:
+    people = (
+        Person(0, _keypoints((10, 20, 2), (np.inf, 60, 1)), (1, 2, 3, 4)),
+        _person(box_xywh=(1, 2, np.nan, 4)),
+        _person(head_box_xywh=(1, 2, np.nan, 4)),
+    )
+    for person in people:
+        labels = Labels(PAIR, [Photo("a.png", (62, 100))], [_person(), person])
+        with pytest.raises(UserError, match=r"^a\.png: a keypoint or box is not finite"):
+            to_documents(labels, images=None, box_margin=0.1)
+
+
 def test_repeated_ids_are_refused() -> None:
     photos = [Photo("a.png", (62, 100), 5), Photo("b.png", (62, 100), 5)]
     with pytest.raises(UserError, match=r"image ids that stand there twice: 1 \(5\)"):

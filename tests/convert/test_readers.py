@@ -38,6 +38,33 @@ def test_mpii_counts_from_0_and_keeps_head_and_place(tmp_path: Path) -> None:
     assert not test.people
 
 
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"id": 16}, r"annolist\(1\).annorect is not as MPII has it: a point has id 16"),
+        ({"x": "here"}, r"annolist\(1\).annorect is not as MPII has it: could not convert"),
+    ],
+)
+def test_a_broken_point_of_mpii_is_told_with_its_photo(
+    tmp_path: Path, broken: dict[str, Any], message: str
+) -> None:
+    point = {"x": 1.0, "y": 1.0, "id": 0} | broken
+    person = sources.structs({"annopoints": sources.structs({"point": sources.structs(point)})})
+    photo = sources.structs({"image": sources.structs({"name": "a.png"}), "annorect": person})
+    release = sources.structs({"annolist": photo, "img_train": np.array([[1]])})
+    scipy.io.savemat(tmp_path / "m.mat", {"RELEASE": release})
+    with pytest.raises(UserError, match=message):
+        read_mpii(tmp_path / "m.mat", NOTHING)
+
+
+def test_a_crash_of_the_matlab_reader_is_one_line(tmp_path: Path) -> None:
+    """Scipy's reader, written in C, ends its process on some damaged files."""
+    damaged = Path(__file__).parents[1] / "fuzz/corpus/foreign/crash_of_scipy"
+    (tmp_path / "x.mat").write_bytes(damaged.read_bytes()[1:])
+    with pytest.raises(UserError, match="no MATLAB file|MPII"):
+        read_mpii(tmp_path / "x.mat", NOTHING)
+
+
 def test_mpii_of_json_takes_its_heads_from_gt_valid(tmp_path: Path) -> None:
     joints = [[1 + k, 2 + k] for k in range(16)]
     record = {

@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from hydra.errors import HydraException
 from cpn.coco.annotation_file import read_detection_file
 from cpn.config.guard import refused_option, refused_override
 from cpn.config.validation import validate_plain
+from cpn.convert.document import to_documents
+from cpn.convert.formats import FORMATS, read_labels
+from cpn.convert.labels import Wishes
 from cpn.data.annotations import Standards, read_person_annotations
 from cpn.data.crop_cache.index import CacheIndex
 from cpn.data.image_files import read_image
@@ -168,11 +172,31 @@ def image(data: bytes) -> None:
             assert pixels.nbytes < 1 << 30
 
 
+def foreign(data: bytes) -> None:
+    """Annotations of other formats, to be converted: the first byte says of which."""
+    names = sorted(FORMATS)
+    name = names[data[0] % len(names)] if data else names[0]
+    source = written("joints.mat" if name in {"lsp", "mpii"} else "source", data[1:])
+    if name == "labelme":
+        source = folder() / "labelme"
+        source.mkdir(exist_ok=True)
+        (source / "a.json").write_bytes(data[1:])
+    wishes = Wishes(keypoints=("a", "b")) if name == "yolo_pose" else Wishes()
+    labels = tried(lambda: read_labels(name, source, wishes))
+    if labels is not None:
+        sized = [photo._replace(size_hw=photo.size_hw or (60, 80)) for photo in labels.photos]
+        known = replace(labels, photos=sized)
+        documents = tried(lambda: to_documents(known, images=None, box_margin=0.1))
+        if documents is not None:
+            json.dumps(documents.train, allow_nan=False)
+
+
 cv2.utils.logging.setLogLevel(0)
 
 TARGETS: dict[str, Target] = {
     function.__name__: function
     for function in (
         *(annotations, predictions, manifest, state, model, crop_index, override, config, image),
+        foreign,
     )
 }
