@@ -1,5 +1,6 @@
 """All that `cpn/config/*schema.py` defines, so that no list of the modules can be too short."""
 
+import ast
 import importlib
 from functools import cache
 from pathlib import Path
@@ -8,6 +9,8 @@ from types import ModuleType
 from pydantic import BaseModel
 
 import cpn.config
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @cache
@@ -26,3 +29,18 @@ def schemas() -> dict[str, type[BaseModel]]:
         for name, value in vars(module).items()
         if isinstance(value, type) and issubclass(value, BaseModel)
     }
+
+
+@cache
+def script_schemas() -> dict[str, type[BaseModel]]:
+    """Read which schema each script gives its primary config: `@script("train", TrainConfig)`."""
+    known = schemas()
+    found = {}
+    for file in SCRIPTS.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id="script"), args=[ast.Constant(value=name), ast.Name(id=schema)]
+                ):
+                    found[str(name)] = known[schema]
+    return found

@@ -1,8 +1,6 @@
 """Every primary config, with every option of every group and every experiment, is valid."""
 
-import ast
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from cpn.config.allowed import all_paths, descend, dotted, keys_of
 from cpn.config.composed import validate
 from cpn.config.guard import refuse_hostile_yaml
 from cpn.config.validation import ConfigError
-from tests.config.schemas import schemas
+from tests.config.schemas import script_schemas
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -36,21 +34,6 @@ CHOICES = {
 
 def _primary_names() -> list[str]:
     return sorted(file.stem for file in CONFIGS.glob("*.yaml") if file.stem != SHARED)
-
-
-@cache
-def _schemas() -> dict[str, type[BaseModel]]:
-    """Read which schema each script gives its primary config: `@script("train", TrainConfig)`."""
-    known = schemas()
-    found = {}
-    for file in (ROOT / "scripts").glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            match node:
-                case ast.Call(
-                    func=ast.Name(id="script"), args=[ast.Constant(value=name), ast.Name(id=schema)]
-                ):
-                    found[str(name)] = known[schema]
-    return found
 
 
 def _groups_of(primary: str) -> Iterator[str]:
@@ -84,8 +67,8 @@ def _validated(primary: str, *overrides: str) -> BaseModel:
 
 
 def _schema(primary: str) -> type[BaseModel]:
-    assert primary in _schemas(), f"no script has @script({primary!r}, <Schema>)"
-    return _schemas()[primary]
+    assert primary in script_schemas(), f"no script has @script({primary!r}, <Schema>)"
+    return script_schemas()[primary]
 
 
 @pytest.mark.parametrize(("primary", "override"), _cases())
@@ -100,7 +83,7 @@ def test_every_group_belongs_to_a_primary_config() -> None:
 
 
 def test_every_script_has_a_primary_config() -> None:
-    assert set(_schemas()) == set(_primary_names())
+    assert set(script_schemas()) == set(_primary_names())
 
 
 def test_configs_hold_plain_values_only() -> None:
