@@ -7,7 +7,7 @@ RUN := runs/demo
 DATA := data/synthetic
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint long docs chaos mutants fuzz audit clean
+.PHONY: help setup demo test lint long coverage docs chaos mutants fuzz audit clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -45,6 +45,9 @@ test: lint ## lint, types and all tests but the long ones
 
 long: $(STAMP) ## the tests that take half a minute and more: studies, searches, launchers, benchmarks
 	$(BIN)/python -m pytest --numprocesses=2 -m long
+
+coverage: $(STAMP) ## which share of cpn's lines and branches the tests of `make test` run; at least 90 %
+	$(BIN)/python -m pytest --numprocesses=2 --cov=cpn --cov-report=term --cov-fail-under=90
 
 docs: $(STAMP) ## the guides and the API as pages in build/docs; a warning is an error
 	$(BIN)/python -m sphinx --builder html --jobs 2 --fail-on-warning --quiet docs build/docs

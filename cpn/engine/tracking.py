@@ -93,7 +93,6 @@ class Tracker(NullTracker):
         )
         self._bar = TaskID(0)
         self._step = self._first_step = self._total_steps = 0
-        self._training_seconds = 0.0
         self._resumed_at = 0.0
         self._complete = True
 
@@ -119,7 +118,7 @@ class Tracker(NullTracker):
             self._events = EventWriter(self._run_dir / "tensorboard", first_step=step + 1)
         self._step = self._first_step = step
         self._total_steps = total_steps
-        self._training_seconds, self._resumed_at = 0.0, time.perf_counter()
+        self._resumed_at = time.perf_counter()
         self._bar = self._progress.add_task(
             "", total=total_steps, completed=step, epoch="-", loss="-", rate="-", left="-"
         )

@@ -61,7 +61,7 @@ def test_a_crash_of_the_matlab_reader_is_one_line(tmp_path: Path) -> None:
     """Scipy's reader, written in C, ends its process on some damaged files."""
     damaged = Path(__file__).parents[1] / "fuzz/corpus/foreign/crash_of_scipy"
     (tmp_path / "x.mat").write_bytes(damaged.read_bytes()[1:])
-    with pytest.raises(UserError, match="no MATLAB file|MPII"):
+    with pytest.raises(UserError, match=r"no MATLAB file|MPII"):
         read_mpii(tmp_path / "x.mat", NOTHING)
 
 

@@ -3,8 +3,8 @@
 Body frame, in metres: x to the person's own left, y up, z forward, the origin at the pelvis. At
 rest (all angles 0) the figure stands upright with its arms hanging and looks along +z.
 
-J is the number of joints (`JOINTS`). Angles are degrees, (J, 3), with the anatomical columns of
-`AXES`; the same number means the same movement on both sides of the body.
+J is the number of joints (`JOINTS`). Angles are degrees, (J, 3), with the anatomical columns
+flexion, twist and abduction; the same number means the same movement on both sides of the body.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-AXES = ("flexion", "twist", "abduction")
 JOINTS = (
     *("pelvis", "chest", "neck", "head"),
     *("left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist"),
