@@ -50,7 +50,10 @@ html_show_sourcelink = False
 html_show_copyright = False
 
 # What numpy makes of NDArray[float64] in annotations.
-_ARRAY = re.compile(r"(?:numpy\.)?ndarray\[tuple\[Any, \.\.\.\], (?:numpy\.)?dtype\[([\w.]+)\]\]")
+_ARRAY = re.compile(
+    r"(?:~?numpy\.)?ndarray\[tuple\[(?:~?typing\.)?Any, \.\.\.\], "
+    r"(?:~?numpy\.)?dtype\[(?:~?numpy\.)?(\w+)\]\]"
+)
 
 
 def _with_short_arrays(*given: object) -> tuple[str | None, ...]:
