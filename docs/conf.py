@@ -47,13 +47,26 @@ html_theme = "furo"
 html_title = "cpn"
 html_copy_source = False
 html_show_sourcelink = False
+html_show_copyright = False
+
+# What numpy makes of NDArray[float64] in annotations.
+_ARRAY = re.compile(
+    r"(?:~?numpy\.)?ndarray\[tuple\[(?:~?typing\.)?Any, \.\.\.\], "
+    r"(?:~?numpy\.)?dtype\[(?:~?numpy\.)?(\w+)\]\]"
+)
+
+
+def _with_short_arrays(*given: object) -> tuple[str | None, ...]:
+    """In a signature and in what it returns."""
+    return tuple(_ARRAY.sub(r"NDArray[\1]", str(text)) if text else None for text in given[-2:])
 
 
 def _as_restructured_text(*given: object) -> None:
     """Docstrings are plain text with `code`: `*`, `|`, `x_` mean themselves, `name`s many names."""
     lines = given[-1]
     assert isinstance(lines, list)
-    for number, line in enumerate(lines):
+    for number, full in enumerate(lines):
+        line = _ARRAY.sub(r"NDArray[\1]", full)
         if line.lstrip().startswith((">>>", "...")):
             continue
         parts = re.split(r"(`[^`]*`)", line)
@@ -77,5 +90,6 @@ def _without_links_out(*given: object) -> None:
 def setup(app: Sphinx) -> None:
     """After napoleon, which has priority 500."""
     app.connect("autodoc-process-docstring", _as_restructured_text, priority=900)
+    app.connect("autodoc-process-signature", _with_short_arrays)
     app.connect("autodoc-skip-member", _is_left_out)
     app.connect("source-read", _without_links_out)

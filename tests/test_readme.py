@@ -81,6 +81,7 @@ def test_there_are_commands_to_check() -> None:
 @pytest.mark.parametrize("command", _parameters(HYDRA))
 def test_a_command_composes(command: Command) -> None:
     assert command.script is not None
+    assert (ROOT / "scripts" / f"{command.script}.py").exists()
     for overrides in _jobs(list(command.arguments)):
         validate(compose(command.script, overrides), script_schemas()[command.script])
 
