@@ -1,5 +1,7 @@
 """What a benchmark found: figures with unit and spread, goals, and the machine."""
 
+import csv
+import io
 import os
 import platform
 from collections.abc import Mapping
@@ -13,12 +15,17 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cpn.atomic import write_json
+from cpn.atomic import append_whole, write_json
 from cpn.benchmark.timing import Spread
 
 PACKAGES = (
     *("cpn-pose", "torch", "torchvision", "numpy", "opencv-python-headless", "simplejpeg"),
     *("albumentations", "pycocotools"),
+)
+
+
+HISTORY_COLUMNS = (
+    *("day", "commit", "suite", "figure", "median", "low", "high", "unit", "machine", "torch"),
 )
 
 
@@ -115,6 +122,31 @@ class Report:
     def write(self, path: Path) -> None:
         """As JSON, atomically."""
         write_json(path, asdict(self))
+
+    def append_to(self, history: Path, *, commit: str, day: str) -> None:
+        """Adds a line per figure to a CSV file, which is made with its header where there is none.
+
+        Args:
+            history: the file.
+            commit: of the code that was measured.
+            day: when, as 2026-11-24.
+
+        Raises:
+            OSError: it cannot be written; it is as it was.
+        """
+        machine = f"{self.machine.get('processor')}, {self.machine.get('cores')} cores"
+        machine += f", {self.machine['gpu']}" if "gpu" in self.machine else ""
+        rows: list[tuple[str, ...]] = [] if history.exists() else [HISTORY_COLUMNS]
+        for each in self.figures:
+            numbers = (f"{value:.6g}" for value in (each.value, each.low, each.high))
+            torch_version = str(self.machine.get("torch"))
+            rows.append(
+                (day, commit, self.suite, each.name, *numbers, each.unit, machine, torch_version)
+            )
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        history.parent.mkdir(parents=True, exist_ok=True)
+        append_whole(history, text.getvalue().encode())
 
     def show(self) -> None:
         """As tables, to the standard output."""

@@ -287,6 +287,9 @@ class BenchmarkConfig(TrainConfig):
 
     suite: Literal["loader", "step", "heatmaps", "evaluation", "scaling", "startup"]
     out: str = Field(description="the JSON to write")
+    history: str | None = Field(
+        min_length=1, description="CSV to add the figures to, with commit and machine; null: none"
+    )
     rounds: PositiveInt = Field(description="how often each case is timed, in turn")
     photos: Literal["generated", "data"] = Field(
         description="of loader and evaluation: 640x480 photos as heavy as COCO's, or data.train's"

@@ -35,6 +35,20 @@ def test_written_as_it_was_measured(report: Report, tmp_path: Path) -> None:
     }
 
 
+def test_a_history_grows_by_a_line_per_figure(report: Report, tmp_path: Path) -> None:
+    history = tmp_path / "docs/history.csv"
+    report.machine |= {"cores": 2, "torch": "2.99"}
+    report.append_to(history, commit="abc1234", day="2026-11-24")
+    report.append_to(history, commit="abc1235+", day="2026-11-25")
+    header, *lines = history.read_text().splitlines()
+    assert header == "day,commit,suite,figure,median,low,high,unit,machine,torch"
+    assert lines[0] == '2026-11-24,abc1234,step,decode,2,1,3,ms,"abacus, 2 cores",2.99'
+    assert [line.split(",")[:4] for line in lines[2:]] == [
+        ["2026-11-25", "abc1235+", "step", "decode"],
+        ["2026-11-25", "abc1235+", "step", "size"],
+    ]
+
+
 def test_shown_with_unit_spread_verdict_and_machine(
     report: Report, capsys: pytest.CaptureFixture[str]
 ) -> None:

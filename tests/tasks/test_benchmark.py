@@ -1,6 +1,7 @@
 """The suites on tiny networks and photos: what they report, not how fast anything is."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,11 @@ def test_generated_photos_weigh_as_much_as_cocos(monkeypatch: pytest.MonkeyPatch
         assert all(read_image(path).shape == (480, 640, 3) for path in paths)
     assert 120e3 < sum(sizes) / len(sizes) < 190e3
     assert not any(path.exists() for path in paths)
+
+
+def test_a_history_says_which_commit_was_measured(tmp_path: Path) -> None:
+    history = tmp_path / "history.csv"
+    document = _measured("heatmaps", tmp_path, f"history={history}")
+    lines = history.read_text().splitlines()
+    assert len(lines) == 1 + len(document["figures"])
+    assert re.match(r"\d{4}-\d\d-\d\d,([0-9a-f]{7,}\+?|unknown),heatmaps,", lines[1])

@@ -1,7 +1,9 @@
 """Measures what a run costs, part by part; one module per suite."""
 
 import logging
+import subprocess
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cpn.benchmark.report import Report
@@ -25,6 +27,19 @@ SUITES: Mapping[str, Callable[[BenchmarkConfig], Report]] = {
 }
 
 
+def _commit() -> str:
+    """Of the code that runs, "+" if it was changed since; "unknown" outside a repository."""
+    folder = Path(__file__).parent
+    known = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(  # noqa: S603 - no word of it is from outside
+            known, check=True, capture_output=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
 def benchmark(config: BenchmarkConfig) -> Report:
     """Runs a suite, shows its tables and writes them as JSON.
 
@@ -35,4 +50,10 @@ def benchmark(config: BenchmarkConfig) -> Report:
     report.show()
     report.write(Path(config.out))
     logger.info("written: %s", config.out)
+    if config.history is not None:
+        commit, day = _commit(), datetime.now(UTC).date().isoformat()
+        report.append_to(Path(config.history), commit=commit, day=day)
+        logger.info(
+            "added to %s: %d figures of commit %s", config.history, len(report.figures), commit
+        )
     return report
