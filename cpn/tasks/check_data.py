@@ -89,7 +89,7 @@ def _unreadable(
 
 def _check_mixed(data: DataConfig, number: int, console: Console) -> tuple[SplitPart, PhotoReport]:
     """A further set to train on: its people are mirrored and scored in data.train's skeleton."""
-    mixed = data.mix[number]
+    mixed: MixedConfig = data.mix[number]
     path = Path(mixed.annotations)
     try:
         pairs, _ = sided_pairs(read_keypoint_names(path))

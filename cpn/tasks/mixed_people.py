@@ -66,7 +66,7 @@ def read_mixed(data: DataConfig, number: int, skeleton: Skeleton) -> PersonInsta
     Raises:
         UserError: as `with_mixed_people`.
     """
-    mixed = data.mix[number]
+    mixed: MixedConfig = data.mix[number]
     path = Path(mixed.annotations)
     if not path.is_file():
         raise UserError(f"data.mix.{number}.annotations={path}: no such file")
