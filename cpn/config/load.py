@@ -21,7 +21,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from pydantic import BaseModel
 
 from cpn.config.composed import validate
@@ -120,6 +120,8 @@ def _run(
     folders = [configs, *([FilePath(arguments.config_dir)] if arguments.config_dir else [])]
     _refuse_code(arguments, folders)
     configure_logging()
+    if arguments.help:
+        sys.argv += _choices_for_help(configs, arguments.config_name or name, arguments.overrides)
     # Hydra then raises what goes wrong instead of printing it.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -135,6 +137,18 @@ def _run(
         diagnosis = Diagnosis(folders, name, schema, multirun=arguments.multirun)
         raise diagnosis.explain(arguments.overrides, error) from None
     _account([ARRIVED.pop(number) for number in sorted(ARRIVED)], sweep)
+
+
+def _choices_for_help(configs: FilePath, name: str, overrides: Sequence[str]) -> list[str]:
+    """An option of every group that a person must choose from: help is of a composition, too."""
+    file = (configs / name).with_suffix(".yaml")
+    document: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else {}
+    entries = [entry for entry in document.get("defaults", []) if isinstance(entry, dict)]
+    open_groups = [
+        group for entry in entries for group, option in entry.items() if option == MISSING
+    ]
+    groups = [g for g in open_groups if not any(text.startswith(f"{g}=") for text in overrides)]
+    return [f"{g}={min(file.stem for file in (configs / g).glob('*.yaml'))}" for g in groups]
 
 
 def _account(ends: Sequence[JobEnd], sweep: Sweep) -> None:

@@ -69,7 +69,11 @@ class VideoReader:
             raise
         # Threads that work on several frames tell of damage with a later frame.
         self._stream.thread_type = "SLICE"
-        self.frame_rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+        self.frame_rate = (
+            _fraction(self._stream.average_rate)
+            or _fraction(self._stream.guessed_rate)
+            or Fraction(25)
+        )
         self.num_frames = self._declared_frames()
         self.cut_off = False
 
@@ -152,7 +156,7 @@ class VideoReader:
 
     @property
     def _time_base(self) -> Fraction:
-        return self._stream.time_base or 1 / self.frame_rate
+        return _fraction(self._stream.time_base) or 1 / self.frame_rate
 
     def _only_stream(self) -> VideoStream:
         streams = self._container.streams.video
@@ -196,3 +200,10 @@ class VideoReader:
 
     def _refused(self, problem: str) -> UserError:
         return UserError(f"{one_line(self._path)}: not a readable video: {problem}; {WAY_OUT}")
+
+
+def _fraction(rational: Any) -> Fraction | None:  # noqa: ANN401 - PyAV's own kind from 19 on
+    """A number of PyAV's as Python's; None where it has none."""
+    if rational is None or not rational.denominator:
+        return None
+    return Fraction(rational.numerator, rational.denominator)

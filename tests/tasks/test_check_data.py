@@ -18,17 +18,22 @@ from tests.conftest import TinyCoco
 ROOT = Path(__file__).parents[2]
 
 
+def _same_people(train: TinyCoco, folder: Path, name: str) -> TinyCoco:
+    """Another set of the same people on other photos."""
+    other = TinyCoco(folder / f"{name}.json", folder / name)
+    other.images.mkdir()
+    for photo in ("001", "002", "003", "004"):
+        # PNG readers stop at the end chunk; what follows makes it another file.
+        content = (train.images / f"{photo}.png").read_bytes() + name.encode()
+        (other.images / f"{photo}.png").write_bytes(content)
+    other.write(train.read())
+    return other
+
+
 @pytest.fixture
 def val(tiny_coco: TinyCoco, tmp_path: Path) -> TinyCoco:
-    """A validation split beside the training one, of the same people on other photos."""
-    other = TinyCoco(tmp_path / "val.json", tmp_path / "val")
-    other.images.mkdir()
-    for name in ("001", "002", "003", "004"):
-        # PNG readers stop at the end chunk; what follows makes it another file.
-        content = (tiny_coco.images / f"{name}.png").read_bytes() + b"other"
-        (other.images / f"{name}.png").write_bytes(content)
-    other.write(tiny_coco.read())
-    return other
+    """A validation split beside the training one."""
+    return _same_people(tiny_coco, tmp_path, "val")
 
 
 def overrides(train: TinyCoco, val: TinyCoco) -> list[str]:
@@ -87,15 +92,10 @@ def test_all_that_is_wrong_is_told_at_once(
 
 @pytest.fixture
 def mixed(tiny_coco: TinyCoco, tmp_path: Path) -> TinyCoco:
-    """A third set: nose and wrists by other names, and one photo that is in val, too."""
-    other = TinyCoco(tmp_path / "mixed.json", tmp_path / "mixed")
-    other.images.mkdir()
-    for name in ("001", "002", "003", "004"):
-        content = (tiny_coco.images / f"{name}.png").read_bytes() + b"third"
-        (other.images / f"{name}.png").write_bytes(content)
-    document = tiny_coco.read()
-    names = document["categories"][0]["keypoints"]
-    names[:3] = ["snout", "left_lamp", "right_lamp"]
+    """A third set: nose and eyes by other names."""
+    other = _same_people(tiny_coco, tmp_path, "mixed")
+    document = other.read()
+    document["categories"][0]["keypoints"][:3] = ["snout", "left_lamp", "right_lamp"]
     other.write(document)
     return other
 
