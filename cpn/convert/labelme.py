@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import msgspec
@@ -47,7 +47,8 @@ def read_labelme(source: Path, wishes: Wishes) -> Labels:
 
     Args:
         source: the folder.
-        wishes: `keypoints`: the names and their order; None: as they first appear, file by file.
+        wishes: `keypoints`: the names and their order; None: as they first appear, file by file;
+            `images`: the folder that file names are written relative to.
 
     Raises:
         UserError: a file is broken, a keypoint stands twice in a person, or is not in `keypoints`.
@@ -63,11 +64,23 @@ def read_labelme(source: Path, wishes: Wishes) -> Labels:
     if wishes.keypoints is None:
         labels.notes.append("keypoints in the order in which they first appear; see keypoints=[…]")
     for path, file in files:
-        # The path is of the machine that drew it, and the separator of its system.
-        name = file.image_path.replace("\\", "/").removeprefix("./")
+        name = _photo_name(path, file.image_path, wishes.images)
         labels.photos.append(Photo(name, (file.image_height, file.image_width)))
         _add_people(labels, path, file)
     return labels
+
+
+def _photo_name(path: Path, written: str, images: Path | None) -> str:
+    """Where the photo is below `images`, or what its file is called where it is not known to be.
+
+    The path in the file is from its own folder, on the machine that drew it.
+    """
+    place = PurePosixPath(written.replace("\\", "/"))
+    if images is None:
+        return place.name if ".." in place.parts or place.is_absolute() else place.as_posix()
+    photo = (path.parent / place).resolve()
+    folder = images.resolve()
+    return photo.relative_to(folder).as_posix() if photo.is_relative_to(folder) else place.name
 
 
 def _names(files: Iterable[_File]) -> tuple[str, ...]:

@@ -125,16 +125,29 @@ def _root(source: Path, settings: dict[str, Any]) -> Path:
 
 
 def _photos(source: Path, settings: dict[str, Any], subset: str) -> list[Path]:
+    """Of a folder or a list of photos (.txt), or of several of them."""
     entry = settings.get(subset)
-    if not isinstance(entry, str):
-        raise UserError(f"{source}: '{subset}' is {entry!r}, it must be one folder of photos")
-    folder = _root(source, settings) / entry
-    if not folder.is_dir():
-        raise UserError(f"{source}: {subset}: no such folder: {folder}")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
+    entries: list[Any] = entry if isinstance(entry, list) else [entry]
+    if not entries or not all(isinstance(one, str) for one in entries):
+        raise UserError(f"{source}: '{subset}' is {entry!r}, it must name folders of photos")
+    found: list[Path] = []
+    for one in entries:
+        place = _root(source, settings) / one
+        if place.suffix == ".txt" and place.is_file():
+            found += _listed(place)
+        elif place.is_dir():
+            found += sorted(p for p in place.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
+        else:
+            raise UserError(f"{source}: {subset}: no such folder: {place}")
     if not found:
-        raise UserError(f"{folder}: no photos in it")
+        raise UserError(f"{source}: {subset}: no photos in {', '.join(entries)}")
     return found
+
+
+def _listed(file: Path) -> list[Path]:
+    """The photos that a text file names, a line each, from its own folder on."""
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [file.parent / line.strip() for line in lines if line.strip()]
 
 
 def _relative(photo: Path, folder: Path) -> str:

@@ -196,6 +196,28 @@ def test_yolo_scales_by_the_photo_and_takes_flip_idx(tmp_path: Path) -> None:
     assert labels.dropped == {"photo without a text file: nobody in it": 1}
 
 
+def test_yolo_takes_lists_of_photos_and_several_folders(tmp_path: Path) -> None:
+    source = sources.write_yolo(tmp_path, "0 .5 .5 .2 .2 .1 .1 2 .1 .1 2 .1 .1 2")
+    text = source.read_text()
+    (tmp_path / "train.txt").write_text("./images/train/b.png\n\nimages/train/a.png\n")
+    source.write_text(text.replace("train: images/train", "train: train.txt"))
+    wishes = Wishes(keypoints=("a", "b", "c"))
+    listed = read_yolo_pose(source, wishes)
+    assert [photo.file_name for photo in listed.photos] == [
+        "images/train/b.png",
+        "images/train/a.png",
+    ]
+    assert [person.photo for person in listed.people] == [1]
+    sources.write_photo(tmp_path / "images/more/c.png")
+    source.write_text(text.replace("train: images/train", "train: [images/more, images/train]"))
+    assert [Path(photo.file_name).name for photo in read_yolo_pose(source, wishes).photos] == [
+        *("c.png", "a.png", "b.png"),
+    ]
+    source.write_text(text.replace("train: images/train", "train: 3"))
+    with pytest.raises(UserError, match="'train' is 3, it must name folders of photos"):
+        read_yolo_pose(source, wishes)
+
+
 def test_yolo_without_v_takes_zeros_for_unlabelled(tmp_path: Path) -> None:
     source = sources.write_yolo(tmp_path, "0 .5 .5 .2 .2 .1 .2 0 0 .3 .4")
     source.write_text(source.read_text().replace("[3, 3]", "[3, 2]"))
@@ -219,7 +241,11 @@ def test_labelme_groups_points_into_people(tmp_path: Path) -> None:
     )
     labels = read_labelme(folder, NOTHING)
     assert labels.category.keypoints == ("head", "foot")
-    assert labels.photos == [("../photos/a.png", SIZE_HW, None, None)]
+    assert labels.photos == [("a.png", SIZE_HW, None, None)]  # "..\\photos\\a.png" of Windows
+    (below,) = read_labelme(folder, Wishes(images=tmp_path)).photos
+    assert below.file_name == "photos/a.png"
+    (elsewhere,) = read_labelme(folder, Wishes(images=tmp_path / "other")).photos
+    assert elsewhere.file_name == "a.png"
     first, second = labels.people
     assert first.keypoints.tolist() == [[10, 20, 2], [30, 40, 1]]
     assert first.box_xywh == pytest.approx((5, 6, 35, 44))
