@@ -13,17 +13,17 @@ from cpn.version import __version__
 
 if TYPE_CHECKING:
     from cpn.build import load_model
-    from cpn.model_source import load
-    from cpn.poses import Person, Poses
-    from cpn.predictor import Predictor
+    from cpn.prediction.model_source import load
+    from cpn.prediction.poses import Person, Poses
+    from cpn.prediction.predictor import Predictor
 
 __all__ = ["Person", "Poses", "Predictor", "__version__", "load", "load_model"]
 
 _HOMES = {
-    "Person": "cpn.poses",
-    "Poses": "cpn.poses",
-    "Predictor": "cpn.predictor",
-    "load": "cpn.model_source",
+    "Person": "cpn.prediction.poses",
+    "Poses": "cpn.prediction.poses",
+    "Predictor": "cpn.prediction.predictor",
+    "load": "cpn.prediction.model_source",
     "load_model": "cpn.build",
 }
 

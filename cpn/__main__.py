@@ -10,7 +10,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 from cpn.errors import UserError
-from cpn.program import leave
+from cpn.process.program import leave
 from cpn.version import __version__
 
 INSTALLED = Path(__file__).parent / "programs" / "scripts"

@@ -33,7 +33,7 @@ from cpn.models.layers import Norm
 from cpn.models.pyramid import FeaturePyramid, PyramidDesign
 from cpn.models.refine_net import RefineNet
 from cpn.skeleton import Skeleton
-from cpn.state_dict import check_weights, load_weights
+from cpn.weights.state_dict import check_weights, load_weights
 
 # Standard deviation of a heatmap's cells over its peak: a Gaussian of sigma 1.5 to 2 cells in a
 # map of 64 x 48 to 32 x 24 has 0.05 to 0.13.

@@ -24,7 +24,7 @@ from cpn.detection.mask_rcnn import MaskRcnnDesign, ProposalDesign, RoiHeadDesig
 from cpn.detection.retinanet import RetinaNetDesign, retinanet
 from cpn.engine.model_file import Json, load_model_file, save_model_file
 from cpn.errors import UserError
-from cpn.state_dict import check_weights, load_weights
+from cpn.weights.state_dict import check_weights, load_weights
 
 DETECTOR_KIND = "detector"
 """What a detector's model file says it is, under `kind`."""

@@ -1,9 +1,9 @@
 """Run an ablation study of person detectors. Run with --help for the options."""
 
+from cpn.command_line.load import Composer, script
 from cpn.config.detection_schema import TrainDetectorConfig
-from cpn.config.load import Composer, script
 from cpn.config.study_schema import AblateDetectorConfig
-from cpn.interruption import listen_for_stop
+from cpn.process.interruption import listen_for_stop
 
 
 @script("ablate_detector", AblateDetectorConfig)

@@ -1,6 +1,6 @@
 """Measure what a run costs, part by part. Run with --help for the options."""
 
-from cpn.config.load import script
+from cpn.command_line.load import script
 from cpn.config.schema import BenchmarkConfig
 
 

@@ -1,7 +1,7 @@
 """Look through a data set before training on it. Run with --help for the options."""
 
+from cpn.command_line.load import script
 from cpn.config.data_schema import CheckDataConfig
-from cpn.config.load import script
 
 
 @script("check_data", CheckDataConfig)

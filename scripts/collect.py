@@ -1,8 +1,8 @@
 """Make the table of a study from runs. Run with --help for the options."""
 
-from cpn.config.load import script
+from cpn.command_line.load import script
 from cpn.config.study_schema import CollectConfig
-from cpn.interruption import listen_for_stop
+from cpn.process.interruption import listen_for_stop
 
 
 @script("collect", CollectConfig)

@@ -1,7 +1,7 @@
 """Compare two COCO results files. Run with --help for the options."""
 
+from cpn.command_line.load import script
 from cpn.config.evaluation_schema import CompareConfig
-from cpn.config.load import script
 
 
 @script("compare", CompareConfig)

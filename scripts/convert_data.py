@@ -1,7 +1,7 @@
 """Write annotations of another format as COCO keypoint JSON. Run with --help."""
 
+from cpn.command_line.load import script
 from cpn.config.convert_schema import ConvertDataConfig
-from cpn.config.load import script
 
 
 @script("convert_data", ConvertDataConfig)

@@ -1,7 +1,7 @@
 """A page on this machine to try a model with one's own photos. Run with --help for the options."""
 
+from cpn.command_line.load import script
 from cpn.config.demo_schema import DemoConfig
-from cpn.config.load import script
 
 
 @script("demo", DemoConfig)

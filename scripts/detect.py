@@ -1,7 +1,7 @@
 """Find the people in a data set's photos. Run with --help for the options."""
 
+from cpn.command_line.load import script
 from cpn.config.detection_schema import DetectConfig
-from cpn.config.load import script
 
 
 @script("detect", DetectConfig, tabulated=True)

@@ -1,7 +1,7 @@
 """Measure OKS sigmas on people whom two annotators have labelled. Run with --help."""
 
+from cpn.command_line.load import script
 from cpn.config.data_schema import EstimateSigmasConfig
-from cpn.config.load import script
 
 
 @script("estimate_sigmas", EstimateSigmasConfig)

@@ -1,7 +1,7 @@
 """Evaluate a checkpoint, or score a COCO results file. Run with --help for the options."""
 
+from cpn.command_line.load import script
 from cpn.config.evaluation_schema import EvaluateConfig
-from cpn.config.load import script
 
 
 @script("evaluate", EvaluateConfig, tabulated=True)

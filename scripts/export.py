@@ -1,7 +1,7 @@
 """Write a pose network as one graph for another runtime. Run with --help for the options."""
 
+from cpn.command_line.load import script
 from cpn.config.export_schema import ExportConfig
-from cpn.config.load import script
 
 
 @script("export", ExportConfig)

@@ -1,7 +1,7 @@
 """Convert a torchvision detector. Run with --help for the options."""
 
+from cpn.command_line.load import script
 from cpn.config.detector_schema import ImportDetectorConfig
-from cpn.config.load import script
 
 
 @script("import_detector", ImportDetectorConfig)

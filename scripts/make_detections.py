@@ -1,7 +1,7 @@
 """Make person boxes as a detector of a chosen quality gives them. Run with --help."""
 
+from cpn.command_line.load import script
 from cpn.config.data_schema import MakeDetectionsConfig
-from cpn.config.load import script
 
 
 @script("make_detections", MakeDetectionsConfig)

@@ -1,7 +1,7 @@
 """Generate people as a COCO keypoint data set. Run with --help for the options."""
 
+from cpn.command_line.load import script
 from cpn.config.data_schema import MakeSyntheticConfig
-from cpn.config.load import script
 
 
 @script("make_synthetic", MakeSyntheticConfig)

@@ -1,6 +1,6 @@
 """Describe a model file in Markdown. Run with --help for the options."""
 
-from cpn.config.load import script
+from cpn.command_line.load import script
 from cpn.config.model_card_schema import ModelCardConfig
 
 

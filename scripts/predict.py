@@ -1,8 +1,8 @@
 """Photos, a video or a camera in, keypoints and pictures out. Run with --help for the options."""
 
-from cpn.config.load import script
+from cpn.command_line.load import script
 from cpn.config.predict_schema import PredictConfig
-from cpn.interruption import listen_for_stop
+from cpn.process.interruption import listen_for_stop
 
 
 @script("predict", PredictConfig)

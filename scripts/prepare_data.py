@@ -1,6 +1,6 @@
 """Cut the training people out of their photos, once. Run with --help for the options."""
 
-from cpn.config.load import script
+from cpn.command_line.load import script
 from cpn.config.schema import PrepareDataConfig
 
 

@@ -1,10 +1,10 @@
 """Search the best combination of what studies vary. Run with --help for the options."""
 
-from cpn.config.load import Composer, script
+from cpn.command_line.load import Composer, script
 from cpn.config.schema import TrainConfig
 from cpn.config.search_schema import SearchConfig
 from cpn.config.study_schema import AblateConfig
-from cpn.interruption import listen_for_stop
+from cpn.process.interruption import listen_for_stop
 
 
 @script("search", SearchConfig)

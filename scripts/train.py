@@ -1,8 +1,8 @@
 """Train a CPN. Run with --help for the options."""
 
-from cpn.config.load import script
+from cpn.command_line.load import script
 from cpn.config.schema import TrainConfig
-from cpn.interruption import listen_for_stop
+from cpn.process.interruption import listen_for_stop
 
 
 @script("train", TrainConfig)

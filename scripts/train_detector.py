@@ -1,8 +1,8 @@
 """Train a person detector. Run with --help for the options."""
 
+from cpn.command_line.load import script
 from cpn.config.detection_schema import TrainDetectorConfig
-from cpn.config.load import script
-from cpn.interruption import listen_for_stop
+from cpn.process.interruption import listen_for_stop
 
 
 @script("train_detector", TrainDetectorConfig)

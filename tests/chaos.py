@@ -33,7 +33,7 @@ import torch  # noqa: E402
 
 from cpn.config.schema import TrainConfig  # noqa: E402
 from cpn.engine.state_store import StateStore  # noqa: E402
-from cpn.program import configure_logging  # noqa: E402
+from cpn.process.program import configure_logging  # noqa: E402
 from cpn.tasks.train import train  # noqa: E402
 from tests.whole_runs import digest, make_people, run_config  # noqa: E402
 

@@ -17,12 +17,12 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from cpn.build_detector import build_detector
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.detector_schema import DetectorConfig, ImportDetectorConfig
 from cpn.config.network_schema import BackboneConfig
 from cpn.detection.detector import Detector
 from cpn.detection.torchvision_weights import convert_torchvision
-from cpn.state_dict import load_weights
+from cpn.weights.state_dict import load_weights
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = BackboneConfig(name="resnet10", weights="none", width=0.125, frozen_stages=0)

@@ -15,10 +15,10 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from cpn.build import build_model
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.schema import TrainConfig
 from cpn.models.statistics import model_statistics
-from cpn.tasks.training import optimizer_for
+from cpn.tasks.training.session import optimizer_for
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 NETWORKS = (

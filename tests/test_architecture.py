@@ -13,13 +13,10 @@ ROOT = Path(__file__).parents[1]
 # Imports point down only: from a rung to the ones below it, or inside one package.
 LADDER = (
     ("scripts", "cpn.__main__"),
-    ("cpn.config.load",),
-    ("cpn.config.diagnosis",),
-    ("cpn.config.composed",),
+    ("cpn.command_line",),
     ("cpn.tasks",),
-    ("cpn.ablation", "cpn.demo", "cpn.model_source"),
-    ("cpn.predictor", "cpn.visualization", "cpn.convert", "cpn.export", "cpn.report"),
-    ("cpn.estimator", "cpn.person_detector", "cpn.poses"),
+    ("cpn.ablation", "cpn.demo", "cpn.export"),
+    ("cpn.prediction", "cpn.convert", "cpn.report"),
     ("cpn.build_detector",),
     ("cpn.build",),
     ("cpn.distillation",),
@@ -27,34 +24,27 @@ LADDER = (
     ("cpn.losses", "cpn.models", "cpn.engine", "cpn.evaluation", "cpn.benchmark", "cpn.video"),
     ("cpn.heatmaps",),
     ("cpn.geometry",),
-    ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.state_dict", "cpn.torch_file"),
-    ("cpn.process_pool", "cpn.program", "cpn.remote"),
-    ("cpn.errors", "cpn.atomic", "cpn.interruption", "cpn.text_table", "cpn.version"),
+    ("cpn.skeleton", "cpn.config", "cpn.coco", "cpn.weights"),
+    ("cpn.process", "cpn.files"),
+    ("cpn.errors", "cpn.version"),
 )
 RUNG = {name: height for height, rung in enumerate(reversed(LADDER)) for name in rung}
 
 # What stands alone, and all that it may use beside the standard library.
 CLOSED = {
-    "cpn.atomic": set[str](),
     "cpn.errors": set[str](),
-    "cpn.interruption": set[str](),
-    "cpn.remote": {"cpn.errors", "fsspec", "filelock"},
-    "cpn.process_pool": {"cpn.interruption"},
-    "cpn.program": {"cpn.errors"},
-    "cpn.text_table": set[str](),
     "cpn.version": set[str](),
+    "cpn.files": {"cpn.errors", "fsspec", "filelock"},
+    "cpn.process": {"cpn.errors"},
+    "cpn.weights": {"cpn.errors", "torch"},
+    "cpn.config": {"cpn.errors", "pydantic", "yaml"},
     "cpn.coco": {"cpn.errors", "msgspec"},
-    "cpn.state_dict": {"cpn.errors", "torch"},
-    "cpn.torch_file": {"cpn.errors", "torch"},
-    "cpn.benchmark": {"cpn.atomic", "psutil", "rich", "torch"},
-    "cpn.video": {"cpn.errors", "cpn.atomic", "av", "cv2", "edgefirst", "numpy"},
-    "cpn.models": {
-        *("cpn.errors", "cpn.state_dict", "cpn.torch_file"),
-        *("torch", "torchvision", "timm", "safetensors"),
-    },
+    "cpn.benchmark": {"cpn.files", "psutil", "rich", "torch"},
+    "cpn.video": {"cpn.errors", "cpn.files", "av", "cv2", "edgefirst", "numpy"},
+    "cpn.models": {"cpn.errors", "cpn.weights", "torch", "torchvision", "timm", "safetensors"},
     "cpn.engine": {
-        *("cpn.errors", "cpn.atomic", "cpn.interruption", "cpn.state_dict", "cpn.torch_file"),
-        *("cpn.version", "torch", "safetensors", "msgspec", "numpy", "cv2", "rich", "tensorboard"),
+        *("cpn.errors", "cpn.files", "cpn.process", "cpn.weights", "cpn.version"),
+        *("torch", "safetensors", "msgspec", "numpy", "cv2", "rich", "tensorboard"),
     },
 }
 # Only the demo's page is served, on this machine alone: nothing else may know a server's library,
@@ -71,7 +61,7 @@ SERVERS = {
 }
 SERVER_HOME, SERVER_LIBRARIES = "cpn.demo", {"starlette", "uvicorn", "asyncio"}
 LOCAL_SOCKETS = {"cpn.demo.serving": "socket.create_server(('127.0.0.1', port))"}
-HYDRA_HOMES = ("scripts", "cpn.config.load", "cpn.config.diagnosis", "cpn.config.composed")
+HYDRA_HOMES = ("scripts", "cpn.command_line")
 UNSAFE_MODULES = {
     *("cloudpickle", "dill", "marshal", "shelve", "joblib", "jsonpickle", "runpy", "imp", "pty"),
     *("requests", "httpx", "aiohttp", "wget", "socketserver", "http"),  # nothing is fetched, served
@@ -206,7 +196,7 @@ def _too_long(tree: ast.Module) -> list[str]:
 
 
 def test_the_test_sees_the_code() -> None:
-    assert {"cpn.config.load", "cpn.geometry.crop", "scripts.train"} <= set(_trees())
+    assert {"cpn.command_line.load", "cpn.geometry.crop", "scripts.train"} <= set(_trees())
 
 
 def test_imports_point_down() -> None:
@@ -270,7 +260,7 @@ def _is_of_the_demo(module: str) -> bool:
     [
         ("cpn.tasks.train", "import uvicorn"),
         ("cpn.tasks.demo", "from starlette.applications import Starlette"),
-        ("cpn.predictor", "import asyncio"),
+        ("cpn.prediction.predictor", "import asyncio"),
         ("cpn.demonstration", "import uvicorn"),
         ("cpn.demo.serving", "import flask"),
         ("cpn.demo.serving", "uvicorn.run(app)"),
@@ -316,7 +306,7 @@ def test_tests_mirror_the_code() -> None:
         ("cpn.geometry.boxes", "from cpn import data"),
         ("cpn.losses", "from cpn.models.cpn import CpnOutput"),
         ("cpn.skeleton", "from cpn.config.schema import TrainConfig"),
-        ("cpn.tasks.train", "from cpn.config.load import script"),
+        ("cpn.tasks.train", "from cpn.command_line.load import script"),
         ("cpn.build", "def f():\n    from cpn.tasks.train import train"),
         ("cpn.coco.records", "from cpn.data.persons import PersonInstance"),
         ("cpn.coco.records", "from cpn.skeleton import COCO_17"),
@@ -331,10 +321,10 @@ def test_a_wrong_import_is_found(module: str, code: str) -> None:
 @pytest.mark.parametrize(
     ("package", "code"),
     [
-        ("cpn.atomic", "from cpn.errors import UserError"),
+        ("cpn.errors", "from cpn.files.atomic import write_json"),
         ("cpn.coco", "import numpy"),
-        ("cpn.coco", "from cpn.atomic import write_json"),
-        ("cpn.models", "from cpn.atomic import write_json"),
+        ("cpn.coco", "from cpn.files.atomic import write_json"),
+        ("cpn.models", "from cpn.files.atomic import write_json"),
         ("cpn.engine", "from cpn.coco.strict_json import read_json"),
         ("cpn.engine", "from cpn.models.cpn import CpnOutput"),
         ("cpn.engine", "import cpn"),
@@ -349,7 +339,10 @@ def test_a_foreign_import_is_found(package: str, code: str) -> None:
     [
         ("cpn.geometry.crop", "import numpy; from cpn.geometry.boxes import xywh_to_xyxy"),
         ("cpn.losses", "from cpn.heatmaps import encode; from cpn.errors import UserError"),
-        ("scripts.train", "from cpn.config.load import script; from cpn.tasks.train import train"),
+        (
+            "scripts.train",
+            "from cpn.command_line.load import script; from cpn.tasks.train import train",
+        ),
     ],
 )
 def test_a_right_import_is_left_alone(module: str, code: str) -> None:

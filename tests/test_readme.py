@@ -13,9 +13,9 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from cpn.command_line.composed import validate
+from cpn.command_line.launched import missing_plugin
 from cpn.config.allowed import all_paths, dotted
-from cpn.config.composed import validate
-from cpn.config.launched import missing_plugin
 from tests.config.schemas import script_schemas
 from tests.readme import (
     PAGES,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.schema import TrainConfig
 from cpn.data.synthetic import generate_dataset
 from cpn.engine.model_file import load_model_file

@@ -7,8 +7,8 @@ import msgspec
 
 from cpn.ablation.budget import Pace
 from cpn.ablation.outcome import Cost
-from cpn.atomic import write_json
 from cpn.errors import UserError, first_line
+from cpn.files.atomic import write_json
 
 
 class VariantCost(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from filelock import FileLock
 
-from cpn.atomic import write_atomically
 from cpn.errors import UserError, first_line
+from cpn.files.atomic import write_atomically
 
 State: TypeAlias = Literal["planned", "running", "done", "failed", "stopped", "cut"]
 Key: TypeAlias = tuple[str, int]

@@ -13,7 +13,7 @@ from cpn.ablation.cells import (
 from cpn.ablation.charts import charts
 from cpn.ablation.conclusions import ALPHA
 from cpn.ablation.outcome import StudyOutcome
-from cpn.atomic import write_atomically
+from cpn.files.atomic import write_atomically
 from cpn.report.document import Page, drawn_by_section
 
 

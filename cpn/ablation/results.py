@@ -10,12 +10,12 @@ from typing import NamedTuple, Self
 import msgspec
 import numpy as np
 
-from cpn.atomic import write_atomically
 from cpn.errors import UserError, first_line
 from cpn.evaluation.bootstrap import resampled_statistics, telling_images
 from cpn.evaluation.coco_boxes import BOX_METRICS, box_statistics
 from cpn.evaluation.coco_keypoints import COCO_METRICS
 from cpn.evaluation.matching import KEYPOINT_AVERAGES, FloatArray, IntArray, Matches
+from cpn.files.atomic import write_atomically
 
 # The draws of images must be the same ones for all runs, whoever computes them.
 RESAMPLING_SEED = 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cpn.interruption import EXIT_CODE, Interrupted
+from cpn.process.interruption import EXIT_CODE, Interrupted
 
 POLL_SECONDS = 0.2
 # Somebody else's job is looked at again so often.

@@ -19,7 +19,7 @@ from cpn.ablation.cells import (
 from cpn.ablation.conclusions import ALPHA
 from cpn.ablation.outcome import Cost, Estimate, Gap, StudyOutcome, VariantOutcome
 from cpn.errors import one_line
-from cpn.text_table import csv_table, exact, markdown_table
+from cpn.report.text_table import csv_table, exact, markdown_table
 
 # What Markdown, or the HTML that may stand in it, would take for its own.
 _MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*<"})

@@ -15,8 +15,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cpn.atomic import append_whole, write_json
 from cpn.benchmark.timing import Spread
+from cpn.files.atomic import append_whole, write_json
 
 PACKAGES = (
     *("cpn-pose", "torch", "torchvision", "numpy", "opencv-python-headless", "simplejpeg"),

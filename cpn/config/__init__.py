@@ -1,1 +1,1 @@
-"""Configuration: what it may say (`schema`), and how it is checked (`validation`, `load`)."""
+"""Configuration: what it may say (`schema`), and how it is checked (`validation`, `guard`)."""

@@ -1,7 +1,7 @@
 """What a configuration may say: one frozen model per group, every key documented, nothing extra.
 
-Hydra composes plain YAML (`configs/`), `cpn.config.load` turns it into these models and reports all
-problems at once. A checkpoint carries a whole `TrainConfig` as JSON.
+Hydra composes plain YAML (`configs/`), `cpn.command_line.load` turns it into these models and
+reports all problems at once. A checkpoint carries a whole `TrainConfig` as JSON.
 """
 
 from typing import Annotated, Literal, Self

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.io
 
 from cpn.errors import UserError, first_line
-from cpn.process_pool import process_pool
+from cpn.process.pool import process_pool
 
 
 def read_matlab(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cpn.data.epoch_batches import EpochBatchSampler
 from cpn.errors import UserError
-from cpn.interruption import die_with_parent, ignore_stop
+from cpn.process.interruption import die_with_parent, ignore_stop
 
 PREFETCHED_BATCHES = 2  # per worker
 

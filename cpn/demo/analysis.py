@@ -10,7 +10,7 @@ import numpy.typing as npt
 from cpn.demo.stages import Stage, heatmap_stages
 from cpn.demo.uploads import BAD_REQUEST, Image, RefusedError, decode_upload, picture_to_show
 from cpn.detection.detections import Detections, as_detections
-from cpn.predictor import Predictor
+from cpn.prediction.predictor import Predictor
 
 FloatArray = npt.NDArray[np.float64]
 # Of a box drawn by hand, in photo pixels.

@@ -34,7 +34,7 @@ from cpn.demo.page import MIB, Facts, page_html, scripts, style_sheet
 from cpn.demo.stages import Stage, stage_names
 from cpn.demo.uploads import TOO_LARGE, RefusedError, encoded
 from cpn.errors import UserError, first_line
-from cpn.visualization import Color, keypoint_colors, limb_colors
+from cpn.prediction.visualization import Color, keypoint_colors, limb_colors
 
 T = TypeVar("T")
 # Each may hold an upload in memory; further ones are told to come back.

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cpn.estimator import PoseEstimator
 from cpn.geometry.crop import heatmap_to_crop
 from cpn.heatmaps.encode import heatmap_peak
 from cpn.models.cpn import CascadedPyramidNetwork, CpnOutput
+from cpn.prediction.estimator import PoseEstimator
 
 REFINED = "RefineNet"
 

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cpn.engine.roll_call import silent_peers
 from cpn.errors import UserError, first_line
-from cpn.interruption import die_with_parent
+from cpn.process.interruption import die_with_parent
 
 T = TypeVar("T")
 

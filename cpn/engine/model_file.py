@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise_tensors
 from torch import Tensor
 
-from cpn.atomic import plain_json
 from cpn.engine.room import write_if_there_is_room
 from cpn.errors import UserError
+from cpn.files.atomic import plain_json
 from cpn.version import __version__
 
 MODEL_FORMAT = "cpn-model"

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from cpn.atomic import write_atomically
 from cpn.errors import UserError
+from cpn.files.atomic import write_atomically
 
 
 def write_if_there_is_room(path: Path, content: bytes, *, what: str, way_out: str) -> None:

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from cpn.engine.failpoints import failpoint
 from cpn.engine.room import write_if_there_is_room
 from cpn.errors import UserError
-from cpn.torch_file import parse_torch_file
 from cpn.version import __version__
+from cpn.weights.torch_file import parse_torch_file
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from cpn.atomic import append_whole, plain_json
 from cpn.engine.events import EventWriter
 from cpn.errors import os_error_text
+from cpn.files.atomic import append_whole, plain_json
 
 logger = logging.getLogger(__name__)
 

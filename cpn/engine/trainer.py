@@ -29,7 +29,7 @@ from cpn.engine.task import Evaluate, Network, TrainingTask
 from cpn.engine.tracking import NullTracker
 from cpn.engine.training_state import Progress, capture, restore
 from cpn.errors import UserError
-from cpn.interruption import EvaluationStopped, Interrupted
+from cpn.process.interruption import EvaluationStopped, Interrupted
 
 ItemT = TypeVar("ItemT")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpn.engine.seeding import random_state, restore_random_state
 from cpn.errors import UserError
-from cpn.state_dict import load_weights
+from cpn.weights.state_dict import load_weights
 
 if TYPE_CHECKING:
     from cpn.engine.trainer import Trainer

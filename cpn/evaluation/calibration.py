@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cpn.atomic import write_json
 from cpn.coco.strict_json import read_json
 from cpn.errors import UserError
 from cpn.evaluation.diagnosis import Diagnosis
 from cpn.evaluation.diagnosis.matching import NOBODY
+from cpn.files.atomic import write_json
 
 FloatArray = NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cpn.errors import UserError
 from cpn.skeleton import Skeleton
@@ -144,5 +144,5 @@ def _area(distances: NDArray[np.float64]) -> float:
     return float(within.mean() / len(distances))
 
 
-def _share(correct: NDArray[np.int64], counted: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.where(counted > 0, correct / np.maximum(counted, 1), np.nan)
+def _share(correct: ArrayLike, counted: ArrayLike) -> NDArray[np.float64]:
+    return np.where(np.greater(counted, 0), np.divide(correct, np.maximum(counted, 1)), np.nan)

@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cpn.atomic import write_json
 from cpn.coco.strict_json import convert, read_json
 from cpn.errors import UserError
 from cpn.evaluation.predictions import MAX_NAMED, PosePredictions, non_finite_message
+from cpn.files.atomic import write_json
 
 logger = logging.getLogger(__name__)
 

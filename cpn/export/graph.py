@@ -5,10 +5,10 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from cpn.estimator import PoseEstimator
 from cpn.geometry.crop import SMALLEST_SIDE, heatmap_to_crop
 from cpn.heatmaps.decode import decoded_maps, keypoint_confidence, rescoring_scores
 from cpn.heatmaps.flip import merge_flipped, mirror_images
+from cpn.prediction.estimator import PoseEstimator
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from cpn.estimator import EstimatedPoses, PoseEstimator
 from cpn.export.runtimes import Runtime
+from cpn.prediction.estimator import EstimatedPoses, PoseEstimator
 
 
 @dataclass(frozen=True)

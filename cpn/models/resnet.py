@@ -14,7 +14,7 @@ from cpn.errors import UserError
 from cpn.models.feature_body import FeatureBody
 from cpn.models.layers import initialise_weights
 from cpn.models.weights import is_batch_counter, read_weights
-from cpn.state_dict import load_weights
+from cpn.weights.state_dict import load_weights
 
 RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int]]] = {
     "resnet10": (BasicBlock, (1, 1, 1, 1)),

@@ -23,7 +23,7 @@ from cpn.models.feature_body import (
 from cpn.models.vit_pyramid import STRIDE as VIT_STRIDE
 from cpn.models.vit_pyramid import SimpleFeaturePyramid
 from cpn.models.weights import is_batch_counter, read_weights
-from cpn.state_dict import load_weights
+from cpn.weights.state_dict import load_weights
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from cpn.models.feature_body import (
     channels_first,
 )
 from cpn.models.weights import is_batch_counter, read_weights
-from cpn.state_dict import load_weights
+from cpn.weights.state_dict import load_weights
 
 TORCHVISION_PREFIX = "torchvision:"
 RESIDUAL = (torchvision.models.ResNet,)  # ResNeXt and Wide-ResNet, too

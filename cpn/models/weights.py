@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cpn.errors import UserError, first_line
-from cpn.torch_file import parse_torch_file
+from cpn.weights.torch_file import parse_torch_file
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 

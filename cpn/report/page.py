@@ -5,7 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from cpn.atomic import write_atomically
+from cpn.files.atomic import write_atomically
 from cpn.report.charts import charts, figure_text
 from cpn.report.data import Figure, KeypointType, ReportData, Section
 from cpn.report.document import Page, drawn_by_section

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
 
-from cpn.atomic import write_json
 from cpn.config.data_schema import CheckDataConfig, DataConfig, MixedConfig, SplitConfig
 from cpn.data.annotations import read_keypoint_names
 from cpn.data.inspection import (
@@ -23,10 +22,11 @@ from cpn.data.inspection import (
     inspect_together,
 )
 from cpn.errors import UserError
+from cpn.files.atomic import write_json
 from cpn.skeleton import Skeleton, sided_pairs
-from cpn.tasks.data_report import DataReport, SplitPart, show_report
-from cpn.tasks.datasets import annotation_path, flip_pairs, read_split
-from cpn.tasks.mixed_people import read_mixed
+from cpn.tasks.data.datasets import annotation_path, flip_pairs, read_split
+from cpn.tasks.data.findings_report import DataReport, SplitPart, show_report
+from cpn.tasks.data.mixed_people import read_mixed
 
 NO_PHOTOS = PhotoReport([], {})
 MEND = "mend the file"

@@ -25,7 +25,7 @@ from cpn.tasks.ablation.leader import measure_costs, places
 from cpn.tasks.ablation.study import PlannedStudy
 from cpn.tasks.ablation.subjects import POSES
 from cpn.tasks.ablation.work import is_trained
-from cpn.tasks.run_directory import RunDirectory, flatten, read_run_config
+from cpn.tasks.training.run_directory import RunDirectory, flatten, read_run_config
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from cpn.atomic import plain_json, write_json
 from cpn.config.evaluation_schema import CompareConfig
 from cpn.evaluation import (
     GroundTruth,
@@ -24,6 +23,7 @@ from cpn.evaluation.by_keypoint import match_subset
 from cpn.evaluation.coco_keypoints import match_keypoints
 from cpn.evaluation.diagnosis import diagnose
 from cpn.evaluation.matching import Matches
+from cpn.files.atomic import plain_json, write_json
 from cpn.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)

@@ -4,13 +4,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from cpn.atomic import write_json
 from cpn.coco.records import describe_dropped
 from cpn.config.convert_schema import ConvertDataConfig
 from cpn.convert.document import Documents, to_documents
 from cpn.convert.formats import read_labels
 from cpn.convert.labels import Category, Labels, Wishes
 from cpn.errors import UserError
+from cpn.files.atomic import write_json
 from cpn.skeleton import COCO_17, sided_pairs
 
 logger = logging.getLogger(__name__)

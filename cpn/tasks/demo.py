@@ -11,8 +11,8 @@ from cpn.demo.serving import listen, serve
 from cpn.detection.detections import PersonDetector
 from cpn.engine.distributed import select_device
 from cpn.engine.precision import Precision, inference_precision
-from cpn.person_detector import TrainedDetector
-from cpn.predictor import Predictor
+from cpn.prediction.person_detector import TrainedDetector
+from cpn.prediction.predictor import Predictor
 
 
 def demo(config: DemoConfig) -> None:

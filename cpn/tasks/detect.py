@@ -3,13 +3,13 @@
 import logging
 from pathlib import Path
 
-from cpn.atomic import write_json
 from cpn.config.detection_schema import DetectConfig, SuppressionConfig
 from cpn.data.annotated_photos import EVERY_PHOTO, read_annotated_photos
 from cpn.data.lost_workers import named_loss_of_workers
 from cpn.engine.distributed import distributed_context
-from cpn.person_detector import Look, SoftSuppression, TrainedDetector
-from cpn.tasks.detection_evaluation import DetectionSet
+from cpn.files.atomic import write_json
+from cpn.prediction.person_detector import Look, SoftSuppression, TrainedDetector
+from cpn.tasks.evaluation.detection_evaluation import DetectionSet
 
 logger = logging.getLogger(__name__)
 

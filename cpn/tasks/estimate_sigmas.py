@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from cpn.atomic import plain_json, write_json
 from cpn.coco.annotation_file import AnnotationFile, CocoFile, read_annotation_file
 from cpn.coco.records import CocoAnnotation, CocoPhoto, box_problem
 from cpn.config.data_schema import EstimateSigmasConfig
@@ -17,9 +16,10 @@ from cpn.data.annotations import keypoint_array
 from cpn.errors import UserError
 from cpn.evaluation.sigmas import SigmaEstimate
 from cpn.evaluation.sigmas import estimate_sigmas as estimate
+from cpn.files.atomic import plain_json, write_json
 from cpn.geometry.box_nms import box_iou
 from cpn.geometry.boxes import xywh_to_xyxy
-from cpn.text_table import markdown_table
+from cpn.report.text_table import markdown_table
 
 logger = logging.getLogger(__name__)
 

@@ -17,26 +17,26 @@ from cpn.data.lost_workers import named_loss_of_workers
 from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.precision import Precision
 from cpn.errors import UserError
-from cpn.estimator import PoseEstimator
 from cpn.evaluation import COCO_METRICS, write_results
 from cpn.evaluation.calibration import Rescaling
 from cpn.evaluation.diagnosis import diagnose
 from cpn.models.folding import folded
-from cpn.tasks.datasets import evaluation_batches
-from cpn.tasks.detected_boxes import with_detected_boxes
-from cpn.tasks.evaluation_output import format_metrics, write_evaluation
-from cpn.tasks.evaluation_report import Background
-from cpn.tasks.pose_evaluation import (
+from cpn.prediction.estimator import PoseEstimator
+from cpn.tasks.data.datasets import evaluation_batches
+from cpn.tasks.evaluation.detected_boxes import with_detected_boxes
+from cpn.tasks.evaluation.gallery import photos_of
+from cpn.tasks.evaluation.output import format_metrics, write_evaluation
+from cpn.tasks.evaluation.pose_evaluation import (
     PoseEvaluation,
     PoseScorer,
     evaluate_poses,
     evaluation_set,
     read_image_groups,
 )
-from cpn.tasks.prediction_parts import PredictionParts, evaluation_identity
-from cpn.tasks.report_gallery import photos_of
-from cpn.tasks.score_calibration import calibrate
-from cpn.tasks.score_results import score_results
+from cpn.tasks.evaluation.prediction_parts import PredictionParts, evaluation_identity
+from cpn.tasks.evaluation.report import Background
+from cpn.tasks.evaluation.score_calibration import calibrate
+from cpn.tasks.evaluation.score_results import score_results
 
 Group = TypeVar("Group", bound=BaseModel)
 

@@ -18,15 +18,15 @@ from cpn.config.export_schema import ExportConfig
 from cpn.engine.distributed import DistributedContext
 from cpn.engine.precision import Precision
 from cpn.errors import UserError
-from cpn.estimator import PoseEstimator
 from cpn.export.formats import SUFFIXES, write_format
 from cpn.export.graph import PoseGraph
 from cpn.export.quantization import quantize_onnx
 from cpn.export.runtime_estimator import RuntimeEstimator
 from cpn.export.runtimes import OnnxRuntime, Runtime, RuntimePoses, TorchRuntime
 from cpn.models.folding import folded
-from cpn.tasks.export_people import ExportPeople, annotated_people, generated_people
-from cpn.tasks.pose_evaluation import evaluate_poses, evaluation_set
+from cpn.prediction.estimator import PoseEstimator
+from cpn.tasks.data.export_people import ExportPeople, annotated_people, generated_people
+from cpn.tasks.evaluation.pose_evaluation import evaluate_poses, evaluation_set
 
 logger = logging.getLogger(__name__)
 

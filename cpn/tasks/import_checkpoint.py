@@ -8,7 +8,7 @@ from cpn.config.schema import ImportCheckpointConfig, TrainConfig
 from cpn.errors import UserError
 from cpn.models.pytorch_cpn import convert_pytorch_cpn, read_pytorch_cpn
 from cpn.skeleton import COCO_17
-from cpn.state_dict import load_weights
+from cpn.weights.state_dict import load_weights
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from cpn.detection.torchvision_weights import (
 )
 from cpn.errors import UserError
 from cpn.models.weights import read_weights
-from cpn.state_dict import load_weights
+from cpn.weights.state_dict import load_weights
 
 logger = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cpn.atomic import write_json
 from cpn.coco.annotation_file import CocoFile, read_annotation_file, read_detection_file
 from cpn.coco.records import CocoAnnotation, CocoDetection, CocoPhoto, box_problem
 from cpn.config.data_schema import MakeDetectionsConfig
 from cpn.data.pretended_detector import PretendedDetector
 from cpn.errors import UserError
 from cpn.evaluation import evaluate_boxes
+from cpn.files.atomic import write_json
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import msgspec
 import yaml
 
-from cpn.atomic import write_atomically
 from cpn.build import LoadedModel, load_model_with_metadata
 from cpn.config.model_card_schema import ModelCardConfig
 from cpn.errors import UserError, first_line, one_line
+from cpn.files.atomic import write_atomically
 from cpn.models.statistics import model_statistics
-from cpn.text_table import markdown_table
+from cpn.report.text_table import markdown_table
 
 logger = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from cpn.config.predict_schema import PredictConfig
 from cpn.detection.detections import PersonDetector
 from cpn.engine.distributed import select_device
 from cpn.engine.precision import inference_precision
-from cpn.interruption import STOP, Interrupted
-from cpn.person_detector import TrainedDetector
-from cpn.predictor import Predictor
-from cpn.tasks.person_following import PersonFollower
-from cpn.tasks.prediction_output import PredictionOutput
-from cpn.tasks.prediction_progress import PredictionProgress
-from cpn.tasks.prediction_sources import CameraSource, CutOffError, Frame, Source, open_source
+from cpn.prediction.person_detector import TrainedDetector
+from cpn.prediction.predictor import Predictor
+from cpn.process.interruption import STOP, Interrupted
+from cpn.tasks.prediction.output import PredictionOutput
+from cpn.tasks.prediction.person_following import PersonFollower
+from cpn.tasks.prediction.progress import PredictionProgress
+from cpn.tasks.prediction.sources import CameraSource, CutOffError, Frame, Source, open_source
 
 logger = logging.getLogger(__name__)
 

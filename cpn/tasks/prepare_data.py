@@ -6,8 +6,8 @@ from pathlib import Path
 from cpn.config.schema import PrepareDataConfig
 from cpn.data.crop_cache import CacheSettings, CacheSummary, write_cache
 from cpn.errors import UserError
-from cpn.remote import is_remote
-from cpn.tasks.datasets import crop_rule, read_people_with_photos, training_transform
+from cpn.files.remote import is_remote
+from cpn.tasks.data.datasets import crop_rule, read_people_with_photos, training_transform
 
 logger = logging.getLogger(__name__)
 

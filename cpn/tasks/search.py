@@ -10,11 +10,11 @@ from cpn.ablation.folders import StudyFolders
 from cpn.ablation.plan import Run, compose_runs, require_free, shared_overrides
 from cpn.ablation.space import Dimension, dimension_of_key, dimension_of_study, overrides_of
 from cpn.ablation.trials import TrialBook
-from cpn.atomic import write_atomically
 from cpn.config.search_schema import SearchConfig
 from cpn.config.study_schema import AblateConfig, StudyConfig
 from cpn.config.validation import ConfigError, Problem
 from cpn.errors import UserError
+from cpn.files.atomic import write_atomically
 from cpn.tasks.ablate import Composer
 from cpn.tasks.ablation.leader import places
 from cpn.tasks.ablation.search_leader import SearchLeader

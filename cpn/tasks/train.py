@@ -14,18 +14,18 @@ from cpn.engine.distributed import DistributedContext
 from cpn.engine.task import TrainingTask
 from cpn.engine.tracking import NullTracker
 from cpn.engine.trainer import Trainer
-from cpn.interruption import STOP
 from cpn.models.cpn import CascadedPyramidNetwork
 from cpn.models.statistics import model_statistics
-from cpn.tasks.criterion import build_criterion
-from cpn.tasks.datasets import read_split, skipped_photos, training_batches
-from cpn.tasks.epoch_evaluation import EpochEvaluation
-from cpn.tasks.mixed_people import with_mixed_people
-from cpn.tasks.pictures import PictureLogger
-from cpn.tasks.quick_check import check_quickly
-from cpn.tasks.run_directory import RunDirectory, decided_by_main
-from cpn.tasks.starting_model import starting_model
-from cpn.tasks.training import build_trainer, run_training
+from cpn.process.interruption import STOP
+from cpn.tasks.data.datasets import read_split, skipped_photos, training_batches
+from cpn.tasks.data.mixed_people import with_mixed_people
+from cpn.tasks.data.quick_check import check_quickly
+from cpn.tasks.evaluation.epoch_evaluation import EpochEvaluation
+from cpn.tasks.training.criterion import build_criterion
+from cpn.tasks.training.pictures import PictureLogger
+from cpn.tasks.training.run_directory import RunDirectory, decided_by_main
+from cpn.tasks.training.session import build_trainer, run_training
+from cpn.tasks.training.starting_model import starting_model
 
 logger = logging.getLogger(__name__)
 

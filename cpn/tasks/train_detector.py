@@ -17,15 +17,15 @@ from cpn.engine.distributed import DistributedContext
 from cpn.engine.task import TrainingTask
 from cpn.engine.tracking import NullTracker
 from cpn.engine.trainer import Trainer
-from cpn.interruption import STOP
-from cpn.tasks.detection_data import (
+from cpn.process.interruption import STOP
+from cpn.tasks.data.detection_data import (
     read_training_photos,
     read_validation_photos,
     training_photo_batches,
 )
-from cpn.tasks.detection_evaluation import EpochDetection
-from cpn.tasks.run_directory import RunDirectory
-from cpn.tasks.training import build_trainer, run_training
+from cpn.tasks.evaluation.detection_evaluation import EpochDetection
+from cpn.tasks.training.run_directory import RunDirectory
+from cpn.tasks.training.session import build_trainer, run_training
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cpn.atomic import GrowingFile
 from cpn.errors import UserError
+from cpn.files.atomic import GrowingFile
 from cpn.video.frames import Image
 
 try:

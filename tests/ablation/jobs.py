@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from cpn.interruption import EXIT_CODE, die_with_parent
+from cpn.process.interruption import EXIT_CODE, die_with_parent
 
 
 def main() -> None:

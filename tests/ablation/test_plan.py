@@ -12,7 +12,7 @@ from cpn.ablation.plan import (
     require_comparable,
     require_distinct,
 )
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.schema import TrainConfig, TrainingConfig
 from cpn.config.study_schema import BudgetConfig, StudyConfig
 from cpn.config.validation import ConfigError

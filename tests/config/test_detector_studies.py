@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cpn.build_detector import build_detector
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.detection_schema import TrainDetectorConfig
 from cpn.config.study_schema import OWN_KEYS, AblateDetectorConfig, StudyConfig
 from tests.detectors import people, photos

@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
+from cpn.command_line.composed import validate
 from cpn.config.allowed import all_paths, descend, dotted, keys_of
-from cpn.config.composed import validate
 from cpn.config.guard import refuse_hostile_yaml
 from cpn.config.validation import ConfigError
 from tests.config.schemas import script_schemas

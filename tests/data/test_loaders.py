@@ -15,7 +15,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cpn.atomic import write_json
 from cpn.data.annotations import read_person_annotations
 from cpn.data.augmentation import Augmentation
 from cpn.data.epoch_batches import EpochBatchSampler, ShardWindow
@@ -24,6 +23,7 @@ from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
 from cpn.data.transforms import PersonTransform
 from cpn.errors import UserError
+from cpn.files.atomic import write_json
 from tests.conftest import TinyCoco
 from tests.forked import forked
 

@@ -10,12 +10,12 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from cpn.build import build_model, save_model
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.schema import TrainConfig
 from cpn.demo.analysis import Analyst
 from cpn.demo.page import Facts
 from cpn.detection.detections import Detections
-from cpn.predictor import Predictor
+from cpn.prediction.predictor import Predictor
 from cpn.skeleton import COCO_17
 
 CONFIGS = Path(__file__).parents[2] / "configs"

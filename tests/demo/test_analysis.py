@@ -9,7 +9,7 @@ import pytest
 import cpn
 from cpn.demo.uploads import RefusedError
 from cpn.errors import UserError
-from cpn.estimator import EstimatedPoses, PoseEstimator
+from cpn.prediction.estimator import EstimatedPoses, PoseEstimator
 from tests.demo.cases import FixedDetector, analyst_of, file_of, photo, shown
 
 BOXES = ([4.0, 4.0, 40.0, 60.0], [50.0, 10.0, 90.0, 64.0], [0.0, 0.0, 20.0, 20.0])

@@ -9,8 +9,8 @@ import torch
 
 from cpn.demo.stages import heatmap_stages, stage_names
 from cpn.engine.precision import Precision
-from cpn.estimator import PoseEstimator
 from cpn.models.cpn import CpnOutput
+from cpn.prediction.estimator import PoseEstimator
 
 
 def _maps(height: int, width: int, x: int, y: int, value: float) -> torch.Tensor:

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cpn.atomic import append_whole
 from cpn.engine.events import EventWriter
 from cpn.engine.failpoints import VARIABLE
 from cpn.engine.tracking import Tracker
 from cpn.engine.training_state import capture
+from cpn.files.atomic import append_whole
 from tests.engine.conftest import TinyRun, tiny_run
 from tests.engine.test_trainer import assert_same
 from tests.forked import exit_codes, forked

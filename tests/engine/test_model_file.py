@@ -12,7 +12,7 @@ from cpn.engine.model_file import (
     save_model_file,
 )
 from cpn.errors import UserError
-from cpn.state_dict import load_weights
+from cpn.weights.state_dict import load_weights
 
 
 def test_model_file_round_trip(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from cpn.engine.optim import build_optimizer, build_scheduler
 from cpn.engine.trainer import NonFiniteError, in_groups, steps_per_epoch
 from cpn.engine.training_state import capture
 from cpn.errors import UserError
-from cpn.interruption import EvaluationStopped, Interrupted
+from cpn.process.interruption import EvaluationStopped, Interrupted
 
 
 def assert_same(one: Any, other: Any) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from cpn.engine.distributed import DistributedContext, distributed_context
 from cpn.engine.failpoints import HERE
 from cpn.engine.trainer import NonFiniteError
-from cpn.interruption import Interrupted
+from cpn.process.interruption import Interrupted
 from tests.engine.conftest import tiny_run
 from tests.ranks import write_report
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cpn.atomic import plain_json
 from cpn.evaluation import COCO_METRICS, evaluate_keypoints, read_ground_truth
 from cpn.evaluation.analysis import Analysis
 from cpn.evaluation.diagnosis import Mistake, diagnose
+from cpn.files.atomic import plain_json
 from cpn.skeleton import COCO_17
 from tests.evaluation.conftest import Document, Perfect
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from cpn.config.schema import DecodeConfig
 from cpn.engine.precision import Precision
-from cpn.estimator import PoseEstimator
 from cpn.heatmaps.encode import HeatmapFamily
 from cpn.models.cpn import CpnOutput
+from cpn.prediction.estimator import PoseEstimator
 from cpn.skeleton import Skeleton
 
 INPUT_HW, MARGIN = (64, 48), 1.25

@@ -135,7 +135,7 @@ def override(data: bytes) -> None:
     try:
         parsed = OverridesParser.create().parse_override(text)
         value = parsed.value() if not parsed.is_sweep_override() else None
-    except (HydraException, RecursionError, ValueError):  # told by cpn.config.load
+    except (HydraException, RecursionError, ValueError):  # told by cpn.command_line.load
         return
     if problem is None:
         assert "_target_" not in repr(value), text

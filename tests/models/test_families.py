@@ -10,11 +10,11 @@ from hydra import compose, initialize_config_dir
 from torchvision.ops import StochasticDepth
 
 from cpn.build import build_model
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.schema import TrainConfig
 from cpn.errors import UserError
 from cpn.models.backbone import Backbone, check_input, create_backbone
-from cpn.tasks.training import optimizer_for
+from cpn.tasks.training.session import optimizer_for
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FAMILIES = {

@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import save as save_tensors
 
 from cpn.build import load_model_with_metadata
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.schema import TrainConfig
 from cpn.engine.model_file import load_model_file
 from cpn.engine.state_store import StateStore

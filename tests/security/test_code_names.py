@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import save
 
 from cpn.build import load_model_with_metadata
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.guard import refuse_hostile_yaml, refused_override
 from cpn.config.schema import TrainConfig
 from cpn.config.validation import ConfigError, validate_plain

@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from cpn.build import build_model, save_model
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.detection_schema import TrainDetectorConfig
 from cpn.config.predict_schema import PredictConfig
 from cpn.config.schema import TrainConfig

@@ -10,7 +10,7 @@ import torch
 
 from cpn.config.detection_schema import TrainDetectorConfig
 from cpn.config.validation import validate_plain
-from cpn.program import configure_logging
+from cpn.process.program import configure_logging
 from cpn.tasks.train_detector import train_detector
 from tests.ranks import write_report
 from tests.tasks.two_ranks import meet_in_files, read_task

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from cpn.ablation.results import RunFigures
-from cpn.interruption import die_with_parent
+from cpn.process.interruption import die_with_parent
 
 
 def stop(_number: int, _frame: FrameType | None) -> NoReturn:

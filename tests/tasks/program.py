@@ -18,7 +18,7 @@ from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
 from cpn.engine.failpoints import HERE, VARIABLE
 from cpn.evaluation import PosePredictions
-from cpn.tasks import pose_evaluation
+from cpn.tasks.evaluation import pose_evaluation
 from tests.own_mounts import fill, read_only, small_disk
 from tests.tasks.two_ranks import meet_in_files
 

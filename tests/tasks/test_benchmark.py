@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from cpn.build import build_model
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.schema import BenchmarkConfig
 from cpn.data.image_files import read_image
 from cpn.errors import UserError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.data_schema import CheckDataConfig
 from cpn.tasks.check_data import check_data
 from tests.conftest import TinyCoco

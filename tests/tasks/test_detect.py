@@ -13,9 +13,9 @@ from cpn.detection.detections import Detections, as_detections
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError
 from cpn.evaluation import BOX_METRICS
-from cpn.person_detector import SoftSuppression, TrainedDetector
+from cpn.prediction.person_detector import SoftSuppression, TrainedDetector
 from cpn.tasks.detect import detect
-from cpn.tasks.detection_evaluation import DetectionSet, to_records
+from cpn.tasks.evaluation.detection_evaluation import DetectionSet, to_records
 from cpn.tasks.train_detector import train_detector
 from tests.conftest import TinyCoco
 
@@ -100,7 +100,7 @@ def test_soft_suppression_keeps_what_hard_suppression_drops(
 
 def test_soft_suppression_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     twice = Detections(np.array([[0.0, 0, 10, 10], [0, 0, 10, 5]]), np.array([0.9, 0.8]))
-    monkeypatch.setattr("cpn.person_detector.find_people", lambda *_, **__: [twice])
+    monkeypatch.setattr("cpn.prediction.person_detector.find_people", lambda *_, **__: [twice])
     detector = TrainedDetector(None, None, None, 5, SoftSuppression(sigma=0.5))  # type: ignore[arg-type]
     (found,) = detector([np.zeros((1, 1, 3), np.uint8)])
     # the IoU is 0.5: 0.8 * exp(-0.25 / 0.5)

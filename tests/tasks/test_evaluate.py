@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from hydra import compose, initialize_config_dir
 
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.evaluation_schema import (
     DecodeOverrides,
     EvaluateConfig,
@@ -21,12 +21,12 @@ from cpn.config.evaluation_schema import (
 from cpn.config.schema import DetectionsConfig, TrainConfig
 from cpn.detection.detections import Detections
 from cpn.errors import UserError
-from cpn.estimator import PoseEstimator
 from cpn.evaluation import COCO_METRICS
-from cpn.person_detector import TrainedDetector
+from cpn.prediction.estimator import PoseEstimator
+from cpn.prediction.person_detector import TrainedDetector
 from cpn.tasks.evaluate import evaluate
-from cpn.tasks.evaluation_output import format_metrics
-from cpn.tasks.pose_evaluation import PoseScorer, RankEvaluation
+from cpn.tasks.evaluation.output import format_metrics
+from cpn.tasks.evaluation.pose_evaluation import PoseScorer, RankEvaluation
 from cpn.tasks.train import train
 
 MakeConfig = Callable[..., TrainConfig]

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from pydantic import ValidationError
 
 from cpn import Predictor
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.export_schema import ExportConfig
 from cpn.errors import UserError
 from cpn.export.formats import write_format

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import cpn
 from cpn.build import build_model, load_model_with_metadata
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.schema import ImportCheckpointConfig, TrainConfig
 from cpn.errors import UserError
 from cpn.models.cpn import CpnOutput

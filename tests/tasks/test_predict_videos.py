@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from cpn.detection.detections import Detections
 from cpn.errors import UserError
-from cpn.interruption import STOP
+from cpn.process.interruption import STOP
 from cpn.tasks.predict import PredictionStopped, predict
 from cpn.video.frames import VideoFrame
 from cpn.video.reader import VideoReader

@@ -8,14 +8,14 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.schema import PrepareDataConfig, TrainConfig
 from cpn.config.validation import ConfigError
 from cpn.data.crop_cache import CacheIndex
 from cpn.data.sample import PoseBatch
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError
-from cpn.tasks.datasets import crop_rule, read_split, training_batches
+from cpn.tasks.data.datasets import crop_rule, read_split, training_batches
 from cpn.tasks.prepare_data import prepare_data
 from cpn.tasks.train import train
 from tests.conftest import TinyCoco

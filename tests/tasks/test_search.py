@@ -21,13 +21,13 @@ pytest.importorskip("optuna", reason="extra sweep")
 
 from cpn.ablation.findings import Findings
 from cpn.ablation.runner import StudyInterrupted
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.schema import TrainConfig
 from cpn.config.search_schema import SearchConfig
 from cpn.config.study_schema import AblateConfig
 from cpn.config.validation import ConfigError
 from cpn.errors import UserError
-from cpn.interruption import STOP
+from cpn.process.interruption import STOP
 from cpn.tasks.ablation import search_leader
 from cpn.tasks.ablation.subjects import POSES
 from cpn.tasks.search import OWN_KEYS, search

@@ -18,8 +18,8 @@ from cpn.engine.model_file import save_model_file
 from cpn.errors import UserError
 from cpn.evaluation import COCO_METRICS
 from cpn.skeleton import COCO_17
-from cpn.tasks.run_directory import make_run_directory, plan_run_directory
 from cpn.tasks.train import train
+from cpn.tasks.training.run_directory import make_run_directory, plan_run_directory
 from tests.conftest import TinyCoco
 
 MakeConfig = Callable[..., TrainConfig]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.evaluation_schema import EvaluateConfig
 from cpn.config.schema import TrainConfig
 from cpn.tasks.evaluate import evaluate

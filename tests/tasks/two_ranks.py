@@ -15,7 +15,7 @@ from cpn.config.evaluation_schema import EvaluateConfig
 from cpn.config.schema import TrainConfig
 from cpn.config.validation import validate_plain
 from cpn.errors import UserError
-from cpn.program import configure_logging
+from cpn.process.program import configure_logging
 from cpn.tasks.evaluate import evaluate
 from cpn.tasks.train import train
 from tests.ranks import write_report

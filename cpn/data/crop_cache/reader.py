@@ -23,8 +23,8 @@ from cpn.data.jpeg import decode_rgbx
 from cpn.data.persons import PersonInstance, PersonInstances
 from cpn.data.transforms import PersonCrop
 from cpn.errors import UserError, count_records
+from cpn.files.remote import is_remote
 from cpn.geometry.crop import Placement
-from cpn.remote import is_remote
 
 logger = logging.getLogger(__name__)
 

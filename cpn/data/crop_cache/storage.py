@@ -16,7 +16,7 @@ from fsspec.core import url_to_fs
 
 from cpn.data.crop_cache.index import INDEX_NAME, Shard
 from cpn.errors import UserError, os_error_text
-from cpn.remote import explained
+from cpn.files.remote import explained
 
 GIBIBYTE = 1 << 30
 FINISHED, UNFINISHED = ".tar", ".part"

@@ -17,7 +17,6 @@ import simplejpeg
 import xxhash
 from filelock import FileLock, Timeout
 
-from cpn.atomic import write_atomically
 from cpn.data.crop_cache.index import (
     INDEX_NAME,
     CacheIndex,
@@ -32,8 +31,9 @@ from cpn.data.image_files import read_annotated_image
 from cpn.data.persons import PersonInstances
 from cpn.data.transforms import PersonCrop
 from cpn.errors import UserError
+from cpn.files.atomic import write_atomically
 from cpn.geometry.crop import halve_image
-from cpn.process_pool import process_pool
+from cpn.process.pool import process_pool
 
 logger = logging.getLogger(__name__)
 

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from cpn.atomic import write_atomically, write_json
 from cpn.data.synthetic.background import Picture
 from cpn.data.synthetic.scene import SeenPerson, render_scene
 from cpn.errors import UserError
-from cpn.process_pool import process_pool
+from cpn.files.atomic import write_atomically, write_json
+from cpn.process.pool import process_pool
 from cpn.skeleton import COCO_17
 
 # Below this many pixels a person is a splinter at the frame's edge and is not annotated at all.

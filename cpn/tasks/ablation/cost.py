@@ -16,11 +16,11 @@ from cpn.models.statistics import model_statistics
 from cpn.skeleton import Skeleton
 from cpn.tasks.ablation.orders import TimingOrder, obey
 from cpn.tasks.ablation.timing import Timed, Use, measure
-from cpn.tasks.criterion import build_criterion
-from cpn.tasks.datasets import read_split, training_batches
-from cpn.tasks.epoch_evaluation import EpochEvaluation
-from cpn.tasks.estimation import estimated_batches
-from cpn.tasks.mixed_people import with_mixed_people
+from cpn.tasks.data.datasets import read_split, training_batches
+from cpn.tasks.data.mixed_people import with_mixed_people
+from cpn.tasks.evaluation.epoch_evaluation import EpochEvaluation
+from cpn.tasks.evaluation.estimation import estimated_batches
+from cpn.tasks.training.criterion import build_criterion
 
 
 def assemble(config: TrainConfig, context: DistributedContext) -> Timed:

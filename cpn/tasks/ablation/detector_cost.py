@@ -17,15 +17,15 @@ from cpn.detection.detections import Detections
 from cpn.detection.detector import Detector
 from cpn.engine.distributed import DistributedContext
 from cpn.errors import UserError
-from cpn.person_detector import Look, find_people, set_inference
+from cpn.prediction.person_detector import Look, find_people, set_inference
 from cpn.tasks.ablation.orders import TimingOrder, obey
 from cpn.tasks.ablation.timing import Timed, Use, measure
-from cpn.tasks.detection_data import (
+from cpn.tasks.data.detection_data import (
     read_training_photos,
     read_validation_photos,
     training_photo_batches,
 )
-from cpn.tasks.detection_evaluation import EpochDetection
+from cpn.tasks.evaluation.detection_evaluation import EpochDetection
 from cpn.tasks.train_detector import detection_loss
 
 Uint8Array = npt.NDArray[np.uint8]

@@ -8,11 +8,11 @@ from cpn.config.detection_schema import TrainDetectorConfig
 from cpn.detection.detector import Detector
 from cpn.engine.distributed import distributed_context
 from cpn.evaluation.coco_boxes import match_boxes
-from cpn.person_detector import Look, set_inference
+from cpn.prediction.person_detector import Look, set_inference
 from cpn.tasks.ablation.orders import TrainingOrder, UseOrder, obey
 from cpn.tasks.ablation.work import Craft, Evaluated, work
-from cpn.tasks.detection_data import read_validation_photos
-from cpn.tasks.detection_evaluation import EpochDetection
+from cpn.tasks.data.detection_data import read_validation_photos
+from cpn.tasks.evaluation.detection_evaluation import EpochDetection
 from cpn.tasks.train_detector import train_detector
 
 

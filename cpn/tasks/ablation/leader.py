@@ -23,7 +23,7 @@ from cpn.benchmark.report import usable_cores
 from cpn.config.schema import TrainingConfig
 from cpn.config.study_schema import StudyConfig
 from cpn.errors import UserError, error_text
-from cpn.interruption import STOP
+from cpn.process.interruption import STOP
 from cpn.tasks.ablation.orders import TimingOrder, TrainingOrder, UseOrder, write_order
 
 logger = logging.getLogger(__name__)

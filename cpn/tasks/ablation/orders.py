@@ -8,13 +8,13 @@ from typing import Generic, TypeVar
 
 from pydantic import Field, SerializeAsAny
 
-from cpn.atomic import write_atomically
 from cpn.config.network_schema import PositiveInt, Strict
 from cpn.config.schema import TrainingConfig
 from cpn.config.validation import validate_plain
 from cpn.errors import UserError
-from cpn.interruption import EXIT_CODE, Interrupted, die_with_parent, listen_for_stop
-from cpn.program import configure_logging, leave
+from cpn.files.atomic import write_atomically
+from cpn.process.interruption import EXIT_CODE, Interrupted, die_with_parent, listen_for_stop
+from cpn.process.program import configure_logging, leave
 
 OrderT = TypeVar("OrderT", bound=Strict)
 # Whoever leads writes whatever config it has; a working process reads that of its subject.

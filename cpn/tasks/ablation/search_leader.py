@@ -19,7 +19,7 @@ from cpn.ablation.trials import Trial, TrialBook
 from cpn.config.schema import TrainingConfig
 from cpn.config.validation import ConfigError
 from cpn.errors import UserError
-from cpn.interruption import STOP
+from cpn.process.interruption import STOP
 from cpn.tasks.ablation.orders import TrainingOrder, UseOrder, write_order
 
 logger = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ from cpn.ablation.page import write_study_page
 from cpn.ablation.plan import Variant
 from cpn.ablation.subject import Subject
 from cpn.ablation.table import csv_text, markdown
-from cpn.atomic import write_atomically
 from cpn.config.study_schema import StudyConfig
 from cpn.errors import UserError
+from cpn.files.atomic import write_atomically
 from cpn.tasks.ablation.leader import Leader
 from cpn.tasks.ablation.outcome import study_outcome
 

@@ -22,7 +22,7 @@ from cpn.engine.precision import Precision
 from cpn.engine.seeding import seed_everything
 from cpn.engine.trainer import steps_per_epoch
 from cpn.tasks.ablation.orders import ConfigT, TimingOrder
-from cpn.tasks.training import optimizer_for
+from cpn.tasks.training.session import optimizer_for
 
 WARM_UP = 2
 EVALUATED_BATCHES = 2

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from cpn.ablation.results import RunFigures
-from cpn.atomic import plain_json, write_json
 from cpn.config.schema import TrainingConfig
 from cpn.errors import UserError
-from cpn.interruption import EvaluationStopped, Interrupted
+from cpn.files.atomic import plain_json, write_json
+from cpn.process.interruption import EvaluationStopped, Interrupted
 from cpn.tasks.ablation.orders import ConfigT, TrainingOrder, UseOrder
-from cpn.tasks.run_directory import RunDirectory
-from cpn.tasks.run_inputs import require_same_inputs
+from cpn.tasks.training.run_directory import RunDirectory
+from cpn.tasks.training.run_inputs import require_same_inputs
 
 logger = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from cpn.engine.distributed import distributed_context
 from cpn.evaluation.by_keypoint import match_subset
 from cpn.evaluation.coco_keypoints import match_keypoints
 from cpn.evaluation.results import parse_results
-from cpn.interruption import STOP
 from cpn.models.folding import folded
+from cpn.process.interruption import STOP
 from cpn.tasks.ablation.orders import TrainingOrder, UseOrder, obey
 from cpn.tasks.ablation.work import Craft, Evaluated, work
-from cpn.tasks.epoch_evaluation import EpochEvaluation
-from cpn.tasks.pose_evaluation import PoseEvaluation, PoseScorer, evaluate_poses
+from cpn.tasks.evaluation.epoch_evaluation import EpochEvaluation
+from cpn.tasks.evaluation.pose_evaluation import PoseEvaluation, PoseScorer, evaluate_poses
 from cpn.tasks.train import train
 
 

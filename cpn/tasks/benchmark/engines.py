@@ -11,7 +11,7 @@ from cpn.benchmark.report import Report
 from cpn.evaluation.bootstrap import RESAMPLES, bootstrap
 from cpn.evaluation.coco_api import CocoEvaluation, Engine
 from cpn.evaluation.coco_keypoints import COCO_METRICS
-from cpn.process_pool import process_pool
+from cpn.process.pool import process_pool
 from cpn.skeleton import COCO_17
 
 POSES_PER_PERSON = 3

@@ -15,14 +15,14 @@ from cpn.data.loaders import PoseLoader
 from cpn.data.sample import PoseBatch
 from cpn.engine.distributed import DistributedContext, select_device
 from cpn.engine.precision import Precision, computes_bf16
-from cpn.estimator import PoseEstimator
 from cpn.models.folding import folded
+from cpn.prediction.estimator import PoseEstimator
 from cpn.skeleton import Skeleton
 from cpn.tasks.benchmark.engines import VAL2017, measure_engines
 from cpn.tasks.benchmark.photos import people_to_measure
 from cpn.tasks.benchmark.step import synchronise
-from cpn.tasks.datasets import evaluation_batches, evaluation_dataset
-from cpn.tasks.estimation import estimate_instances
+from cpn.tasks.data.datasets import evaluation_batches, evaluation_dataset
+from cpn.tasks.evaluation.estimation import estimate_instances
 
 PEOPLE = 32
 LATENCY_CALLS = 4

@@ -24,7 +24,7 @@ from cpn.data.persons import PersonInstances
 from cpn.data.pose_dataset import PoseDataset, sample_generator
 from cpn.data.transforms import PersonTransform
 from cpn.tasks.benchmark.photos import people_to_measure
-from cpn.tasks.datasets import training_transform
+from cpn.tasks.data.datasets import training_transform
 
 SIZES = ((256, 192), (384, 288))
 SAMPLES_PER_ROUND = 512

@@ -12,7 +12,7 @@ from cpn.config.schema import BenchmarkConfig
 from cpn.data.annotations import PersonAnnotations, read_person_annotations
 from cpn.data.image_files import read_image
 from cpn.data.synthetic import generate_dataset
-from cpn.tasks.datasets import read_people_with_photos
+from cpn.tasks.data.datasets import read_people_with_photos
 
 NUM_PHOTOS = 64
 PHOTO_HW = (480, 640)

@@ -16,7 +16,7 @@ from cpn.build import build_model
 from cpn.config.schema import BenchmarkConfig
 from cpn.engine.distributed import distributed_context, select_device
 from cpn.engine.precision import Precision
-from cpn.process_pool import process_pool
+from cpn.process.pool import process_pool
 from cpn.skeleton import COCO_17
 from cpn.tasks.benchmark.step import Way, random_batch, training_step
 

@@ -21,7 +21,7 @@ from cpn.models.folding import folded
 from cpn.models.layers import Order
 from cpn.models.statistics import model_statistics
 from cpn.skeleton import COCO_17
-from cpn.tasks.training import optimizer_for
+from cpn.tasks.training.session import optimizer_for
 
 PUBLISHED = "as published: NCHW, fp32"
 

@@ -29,7 +29,7 @@ from cpn.data.persons import PersonInstances
 from cpn.data.pose_dataset import PoseDataset
 from cpn.data.sample import PoseBatch
 from cpn.errors import UserError
-from cpn.remote import is_remote
+from cpn.files.remote import is_remote
 from tests.data.crop_cache.cases import rule, settings, transform_of
 
 SIZE = 1000

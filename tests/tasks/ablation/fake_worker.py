@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from cpn.ablation.results import RunFigures
-from cpn.atomic import append_whole
 from cpn.config.schema import TrainConfig
 from cpn.errors import UserError
+from cpn.files.atomic import append_whole
 from cpn.tasks.ablation.orders import TrainingOrder, obey
 
 

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from cpn.ablation.subject import Subject
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.schema import TrainConfig
 from cpn.config.study_schema import AblateConfig
 from cpn.tasks.ablation.subjects import POSES
@@ -23,7 +23,7 @@ FAKE = replace(
 
 
 class Composed:
-    """What `cpn.config.load.Composer` is to a running script."""
+    """What `cpn.command_line.load.Composer` is to a running script."""
 
     def __init__(self, given: Sequence[str]) -> None:
         self.given = list(given)

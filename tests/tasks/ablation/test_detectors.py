@@ -17,7 +17,7 @@ from cpn.ablation.ledger import Ledger
 from cpn.ablation.plan import plan_variants
 from cpn.ablation.results import RunFigures
 from cpn.build_detector import build_detector, load_detector
-from cpn.config.composed import validate
+from cpn.command_line.composed import validate
 from cpn.config.detection_schema import TrainDetectorConfig
 from cpn.evaluation import BOX_METRICS
 from cpn.tasks.ablation.detector_cost import assemble, multiply_adds

@@ -10,11 +10,11 @@ import pytest
 from cpn.ablation.results import RunFigures
 from cpn.config.schema import TrainingConfig
 from cpn.errors import UserError
-from cpn.interruption import EvaluationStopped, Interrupted
+from cpn.process.interruption import EvaluationStopped, Interrupted
 from cpn.tasks.ablation.orders import TrainingOrder, UseOrder
 from cpn.tasks.ablation.work import Craft, Evaluated, work
-from cpn.tasks.run_directory import RunDirectory
-from cpn.tasks.run_inputs import note_inputs
+from cpn.tasks.training.run_directory import RunDirectory
+from cpn.tasks.training.run_inputs import note_inputs
 
 Make = Callable[..., TrainingConfig]
 FakeCraft = Craft[TrainingConfig, str]

@@ -1,0 +1,1 @@
+"""A trained model in use: photos in, poses and pictures of them out."""

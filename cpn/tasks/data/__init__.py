@@ -1,0 +1,1 @@
+"""From the data configuration to people, photos and loaders."""

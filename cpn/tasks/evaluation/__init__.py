@@ -1,0 +1,1 @@
+"""What evaluating consists of, in a training and after it."""

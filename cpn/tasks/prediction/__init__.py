@@ -1,0 +1,1 @@
+"""What predicting consists of: frames, boxes, who is who, files."""

@@ -1,0 +1,1 @@
+"""What every training consists of: its folder, its model, its loss, its end."""

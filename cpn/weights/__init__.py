@@ -1,0 +1,1 @@
+"""Tensors by name: read from files of unknown origin, and fitted to a network."""
