@@ -31,8 +31,10 @@ class ConvertDataConfig(Strict):
     )
     out: str = Field(min_length=1, description="the COCO keypoint JSON to write")
     val_out: str | None = Field(min_length=1, description="a second one, of photos held out")
-    val_share: float = Field(ge=0, lt=1, description="of the photos, for val_out")
-    hold_out: Literal["photo", "folder"] = Field(description="whole folders: frames of a video")
+    val_share: float = Field(ge=0, lt=1, description="of the photos with people, for val_out")
+    hold_out: Literal["photo", "folder"] = Field(
+        description="whole folders or videos: frames of one look alike"
+    )
     seed: Count = Field(description="of the choice of photos for val_out")
     subset: str | None = Field(
         min_length=1, description="train, val or test, where a source has them"
@@ -57,6 +59,4 @@ class ConvertDataConfig(Strict):
     def _second_file(self) -> Self:
         if (self.val_out is None) != (self.val_share == 0):
             raise ValueError("val_out and val_share go together: set both, or neither")
-        if self.val_out == self.out:
-            raise ValueError("val_out must be another file than out")
         return self

@@ -13,6 +13,9 @@ from cpn.convert.labels import Category, FloatArray, Labels, Person, Photo, Wish
 from cpn.errors import UserError
 
 Keypoints = list[Coordinate]
+# Halpe's third number is a score where a keypoint was not drawn by hand; from here on AlphaPose,
+# its authors' program, trains on it.
+HALPE_LABELLED = 0.35
 
 
 class _Image(CocoPhoto, frozen=True, kw_only=True):
@@ -27,7 +30,7 @@ class _Annotation(msgspec.Struct, frozen=True, kw_only=True):
     bbox: Box
     iscrowd: Truth | None = 0
     area: Area | None = None
-    keypoints: Keypoints | None = None
+    keypoints: Keypoints | int | None = None  # Halpe has 0 for nobody's
     foot_kpts: Keypoints | None = None
     face_kpts: Keypoints | None = None
     lefthand_kpts: Keypoints | None = None
@@ -54,13 +57,24 @@ def read_ap10k(source: Path, wishes: Wishes) -> Labels:  # noqa: ARG001
 def read_halpe(source: Path, wishes: Wishes) -> Labels:  # noqa: ARG001
     """Halpe's JSON files of 26 or 136 keypoints."""
     file = read_json(source, _File)
-    longest = max((len(record.keypoints or []) for record in file.annotations), default=0)
+    longest = max((len(_numbers(record, "keypoints")) for record in file.annotations), default=0)
     category = halpe(longest // 3)
     if category is None:
         raise UserError(
             f"{source}: its people have {longest // 3} keypoints; Halpe's are 26 or 136"
         )
-    return _labels(source, file, category, ("keypoints",), (len(category.keypoints),))
+    labels = _labels(source, file, category, ("keypoints",), (len(category.keypoints),))
+    scored = 0
+    for person in labels.people:
+        v = person.keypoints[:, 2]
+        is_score = ~np.isin(v, (0, 1, 2))
+        scored += int(is_score.sum())
+        v[is_score] = np.where(v[is_score] >= HALPE_LABELLED, 2, 0)
+    if scored:
+        labels.notes.append(
+            f"{scored} keypoints have a score for v: from {HALPE_LABELLED:g} on they are labelled"
+        )
+    return labels
 
 
 def read_wholebody(source: Path, wishes: Wishes) -> Labels:
@@ -77,7 +91,16 @@ def read_wholebody(source: Path, wishes: Wishes) -> Labels:
 
 def _read_plain(source: Path, category: Category) -> Labels:
     file = read_json(source, _File)
-    return _labels(source, file, category, ("keypoints",), (len(category.keypoints),))
+    labels = _labels(source, file, category, ("keypoints",), (len(category.keypoints),))
+    for person in labels.people:
+        _require_visibility(source, person)
+    return labels
+
+
+def _require_visibility(source: Path, person: Person) -> None:
+    v = person.keypoints[:, 2]
+    if wrong := v[~np.isin(v, (0, 1, 2))].tolist():
+        raise UserError(f"{source}: annotation {person.id}: v is {wrong[0]:g}; it is 0, 1 or 2")
 
 
 def _labels(
@@ -116,8 +139,13 @@ def _labels(
     return Labels(category, photos, people, Counter())
 
 
+def _numbers(record: _Annotation, name: str) -> list[float]:
+    found = getattr(record, name)
+    return found if isinstance(found, list) else []
+
+
 def _points(source: Path, record: _Annotation, name: str, count: int) -> FloatArray:
-    numbers = getattr(record, name) or [0.0] * (3 * count)
+    numbers = _numbers(record, name) or [0.0] * (3 * count)
     if len(numbers) != 3 * count:
         raise UserError(
             f"{source}: annotation {record.id}: '{name}' has {len(numbers)} numbers, {count}"

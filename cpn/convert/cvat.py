@@ -1,8 +1,8 @@
 """CVAT: the XML file of the export "CVAT for images 1.1"."""
 
 import re
-from collections import defaultdict
-from pathlib import Path
+from collections import Counter, defaultdict
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
 
@@ -10,6 +10,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
 from cpn.convert.labels import XYWH, Category, Labels, Person, Photo, Wishes, finite, unlabelled
+from cpn.convert.photos import IMAGE_ENDINGS
 from cpn.errors import UserError, first_line, one_line
 
 # The picture of a skeleton in CVAT is SVG: numbered circles, and lines between the numbers.
@@ -33,7 +34,8 @@ def read_cvat(source: Path, wishes: Wishes) -> Labels:
 
     Args:
         source: annotations.xml.
-        wishes: `keypoints`: the names' order; None: as the task's labels have it.
+        wishes: `keypoints`: the names' order; None: as the task's labels have it; `images`: the
+            folder of the photos, for frames of a video, whose names have no ending.
 
     Raises:
         UserError: the file is broken, another export, or has no skeletons or several kinds.
@@ -54,11 +56,48 @@ def read_cvat(source: Path, wishes: Wishes) -> Labels:
     for image in root.iter("image"):
         where = f"{source}: image '{one_line(image.get('name', ''))}'"
         size = _number(where, image, "height"), _number(where, image, "width")
-        labels.photos.append(Photo(image.get("name", ""), (int(size[0]), int(size[1]))))
+        name = _file_name(where, image.get("name", ""), wishes.images)
+        labels.photos.append(Photo(name, (int(size[0]), int(size[1]))))
         boxes = _boxes(where, image)
-        for element in image.iter("skeleton"):
+        elements = list(image.iter("skeleton"))
+        _require_own_groups(where, elements)
+        for element in elements:
             labels.people.append(_person(where, element, labels, boxes))
+        _count_unused(labels, image, {element.get("group_id") for element in elements})
     return labels
+
+
+def _file_name(where: str, name: str, images: Path | None) -> str:
+    """A frame of a video is named without the ending of its file."""
+    if PurePosixPath(name).suffix:
+        return name
+    found = [
+        f"{name}{end}" for end in IMAGE_ENDINGS if images and (images / f"{name}{end}").exists()
+    ]
+    if not found:
+        raise UserError(
+            f"{where}: the name has no ending, as CVAT names frames of a video; set images to the"
+            " folder of their photos"
+        )
+    return found[0]
+
+
+def _require_own_groups(where: str, elements: list[Element]) -> None:
+    groups = Counter(group for element in elements if (group := element.get("group_id")))
+    if shared := [group for group, count in groups.items() if count > 1]:
+        raise UserError(
+            f"{where}: {groups[shared[0]]} skeletons have group_id {shared[0]}; a group is one"
+            " person and their box"
+        )
+
+
+def _count_unused(labels: Labels, image: Element, groups: set[str | None]) -> None:
+    for box in image.iter("box"):
+        if box.get("group_id") is None:
+            labels.dropped["box without the group_id of a skeleton"] += 1
+        elif box.get("group_id") not in groups:
+            labels.dropped["box in a group without a skeleton"] += 1
+    labels.dropped["points outside a skeleton"] += len(image.findall("points"))
 
 
 def _root(source: Path) -> Element:
@@ -76,14 +115,18 @@ def _root(source: Path) -> Element:
 def _skeleton(source: Path, root: Element) -> _Skeleton:
     kinds = [label for label in root.iter("label") if label.findtext("type") == "skeleton"]
     names = [label.findtext("name") or "" for label in kinds]
+    drawn = {element.get("label") for element in root.iter("skeleton")}
+    if len(kinds) > 1:  # of a project's labels a task may use one
+        kinds = [label for label in kinds if label.findtext("name") in drawn]
     if len(kinds) != 1:
         found = ", ".join(map(one_line, names)) or "none"
         raise UserError(f"{source}: skeleton labels: {found}; exactly one can be converted")
-    parts = [x for x in root.iter("label") if x.findtext("parent") == names[0]]
+    name = kinds[0].findtext("name") or ""
+    parts = [x for x in root.iter("label") if x.findtext("parent") == name]
     keypoints = tuple(part.findtext("name") or "" for part in parts)
     if not all(keypoints) or not keypoints or len(set(keypoints)) != len(keypoints):
-        raise UserError(f"{source}: the skeleton '{one_line(names[0])}' has the points {keypoints}")
-    return _Skeleton(names[0], keypoints, _limbs(kinds[0].findtext("svg") or "", keypoints))
+        raise UserError(f"{source}: the skeleton '{one_line(name)}' has the points {keypoints}")
+    return _Skeleton(name, keypoints, _limbs(kinds[0].findtext("svg") or "", keypoints))
 
 
 def _limbs(picture: str, keypoints: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

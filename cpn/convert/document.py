@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from cpn.coco.records import describe_dropped
 from cpn.convert.labels import XYWH, Category, FloatArray, Labels, Person, Photo
 from cpn.convert.photos import photo_size
 from cpn.errors import UserError, describe_ids
@@ -26,12 +27,14 @@ class Documents(NamedTuple):
         val: of the photos that were held out; None: of none.
         dropped: how many people were left out, by reason.
         boxes_made: how many boxes were made from keypoints.
+        share_held_out: of the photos with people, which may not be the one that was asked for.
     """
 
     train: dict[str, Any]
     val: dict[str, Any] | None
     dropped: Counter[str]
     boxes_made: int
+    share_held_out: float
 
 
 def to_documents(
@@ -50,14 +53,16 @@ def to_documents(
         images: folder of the photos; needed where a size is not known.
         box_margin: by which a box around keypoints is larger on each side, as a share of its longer
             side; boxes of the source stay as they are.
-        val_share: of the photos that go to the second document.
-        hold_out: chosen by photo, or by folder: photos of one video look alike, and a validation
-            set that shares videos with training flatters.
+        val_share: of the photos with people that go to the second document.
+        hold_out: chosen by photo, or by folder or video: photos of one video look alike, and a
+            validation set that shares videos with training flatters.
         seed: of the choice, which depends on it and the names alone.
 
     Raises:
-        UserError: a photo whose size is needed is not there, ids are repeated, or nobody is left.
+        UserError: a photo whose size is needed is not there, ids or names of photos are repeated,
+            or nobody is left.
     """
+    _require_different_names(labels.photos)
     photos = [_with_size(photo, images) for photo in labels.photos]
     image_ids = _ids([photo.id for photo in photos], "image")
     annotation_ids = _ids([person.id for person in labels.people], "annotation")
@@ -66,23 +71,45 @@ def to_documents(
     for person, annotation_id in zip(labels.people, annotation_ids, strict=True):
         size = photos[person.photo].size_hw
         _require_finite(person, photos[person.photo])
-        box = person.box_xywh or _box_of(person.keypoints, box_margin)
-        box = _clipped(box, size) if box is not None and size is not None else None
+        around = _clipped(_box_of(person.keypoints, box_margin), size)
+        given = _clipped(person.box_xywh, size)
+        box = given or around
         if box is None:
-            dropped["no box, and too few keypoints to make one"] += 1
+            dropped[_why_no_box(person)] += 1
             continue
-        boxes_made += person.box_xywh is None
+        boxes_made += given is None
+        tight = around if person.box_is_loose and around is not None else box
         image_id = image_ids[person.photo]
-        records.append(_record(person, box, annotation_id, image_id))
+        records.append(
+            _record(person, box, BODY_SHARE * tight[2] * tight[3], annotation_id, image_id)
+        )
     if not records:
-        raise UserError("nobody with a labelled keypoint or a box is in it")
-    held = _held_out(photos, image_ids, val_share, hold_out, seed)
+        raise UserError(f"nobody is left to be written; left out: {describe_dropped(dropped)}")
+    shown = {record["image_id"] for record in records}
+    held = _held_out(photos, image_ids, shown, val_share, hold_out, seed)
     images_of = [_image(p, i) for p, i in zip(photos, image_ids, strict=True)]
     train, val = (
         _document(labels.category, images_of, records, chosen)
         for chosen in (set(image_ids) - held, held)
     )
-    return Documents(train, val if held else None, dropped, boxes_made)
+    share = len(held & shown) / len(shown)
+    return Documents(train, val if held else None, dropped, boxes_made, share)
+
+
+def _require_different_names(photos: list[Photo]) -> None:
+    counts = Counter(photo.file_name for photo in photos)
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise UserError(
+            f"{repeated[0]}: {counts[repeated[0]]} photos would have this name"
+            f" ({len(repeated)} such names); set images to a folder that holds all photos, or give"
+            " them names of their own"
+        )
+
+
+def _why_no_box(person: Person) -> str:
+    if person.box_xywh is None:
+        return "no box, and too few keypoints to make one"
+    return "a box without area in the photo, and too few keypoints to make one"
 
 
 def _require_finite(person: Person, photo: Photo) -> None:
@@ -127,15 +154,19 @@ def _box_of(keypoints: FloatArray, margin: float) -> XYWH | None:
     return float(x), float(y), float(w), float(h)
 
 
-def _clipped(box: XYWH, size_hw: tuple[int, int]) -> XYWH | None:
+def _clipped(box: XYWH | None, size_hw: tuple[int, int] | None) -> XYWH | None:
     """What of a box is inside the photo; None for nothing."""
+    if box is None or size_hw is None:
+        return None
     height, width = size_hw
     x0, y0 = max(box[0], 0.0), max(box[1], 0.0)
     x1, y1 = min(box[0] + box[2], float(width)), min(box[1] + box[3], float(height))
     return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
 
 
-def _record(person: Person, box: XYWH, annotation_id: int, image_id: int) -> dict[str, Any]:
+def _record(
+    person: Person, box: XYWH, area: float, annotation_id: int, image_id: int
+) -> dict[str, Any]:
     keypoints = person.keypoints.copy()
     keypoints[keypoints[:, 2] == 0] = 0
     record: dict[str, Any] = {
@@ -144,7 +175,7 @@ def _record(person: Person, box: XYWH, annotation_id: int, image_id: int) -> dic
         "category_id": CATEGORY_ID,
         "iscrowd": int(person.is_crowd),
         "bbox": _rounded(box),
-        "area": round(BODY_SHARE * box[2] * box[3] if person.area is None else person.area, 2),
+        "area": round(area if person.area is None else person.area, 2),
         "num_keypoints": int((keypoints[:, 2] > 0).sum()),
         "keypoints": _rounded(keypoints.reshape(-1).tolist()),
     }
@@ -171,28 +202,50 @@ def _image(photo: Photo, image_id: int) -> dict[str, Any]:
 
 
 def _held_out(
-    photos: list[Photo], image_ids: list[int], share: float, by: HoldOut, seed: int
+    photos: list[Photo],
+    image_ids: list[int],
+    shown: set[int],
+    share: float,
+    by: HoldOut,
+    seed: int,
 ) -> set[int]:
-    """The ids of the photos for validation; those of the first groups in the order of a hash."""
+    """The ids of the photos for validation: groups in the order of a hash, up to the share.
+
+    Only photos in `shown`, those with people, are counted, and groups without any are trained on.
+    """
     if not share:
         return set()
-    groups: dict[str, list[int]] = {}
+    groups: dict[str, set[int]] = {}
     for photo, image_id in zip(photos, image_ids, strict=True):
-        name = photo.file_name
-        key = str(PurePosixPath(name).parent) if by == "folder" else name
-        groups.setdefault(key, []).append(image_id)
-    if len(groups) < 2:
+        groups.setdefault(_group(photo, by), set()).add(image_id)
+    sizes = {key: size for key, ids in groups.items() if (size := len(ids & shown))}
+    if len(sizes) < 2:
         raise UserError(
-            f"val_share={share:g}: the photos are in one {by}, which cannot be split; set"
+            f"val_share={share:g}: all people are in one {by}, which cannot be split; set"
             " hold_out=photo or give a validation set of its own"
         )
-    order = sorted(groups, key=lambda key: hashlib.sha256(f"{seed} {key}".encode()).digest())
-    wanted, held = max(1, round(share * len(photos))), set[int]()
-    for key in order[:-1]:  # one is left to train on
-        if len(held) >= wanted:
-            break
-        held |= set(groups[key])
-    return held
+    order = sorted(sizes, key=lambda key: hashlib.sha256(f"{seed} {key}".encode()).digest())
+    wanted, taken, chosen = share * len(shown), 0, list[str]()
+    for key in order:
+        # A group that would go further beyond the share than leaving it out stays behind: one long
+        # video must not become the validation set.
+        if taken + sizes[key] - wanted <= wanted - taken:
+            chosen.append(key)
+            taken += sizes[key]
+    return set[int]().union(*(groups[key] for key in _some_of(chosen, order, sizes)))
+
+
+def _some_of(chosen: list[str], order: list[str], sizes: dict[str, int]) -> list[str]:
+    """At least one group, the smallest, is held out, and at least one is left to train on."""
+    if not chosen:
+        return [min(order, key=lambda key: sizes[key])]
+    return chosen[:-1] if len(chosen) == len(order) else chosen
+
+
+def _group(photo: Photo, by: HoldOut) -> str:
+    if by == "photo":
+        return photo.file_name
+    return photo.video or str(PurePosixPath(photo.file_name).parent)
 
 
 def _document(

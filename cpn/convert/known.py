@@ -171,8 +171,9 @@ def halpe(count: int) -> Category | None:
     return Category(names, limbs, _mirrored(names), (*_HALPE_26_SIGMAS, *rest))
 
 
-# Yu et al., NeurIPS 2021, in the order and by the names of its files. Its authors say that they
-# took COCO's sigmas and not which keypoint has whose; these are those of its evaluation in MMPose.
+# Yu et al., NeurIPS 2021, in the order and by the names of its files. The sigmas are those of its
+# authors' evaluation (github.com/AlexTheBad/AP-10K, configs/_base_/datasets/ap10k.py), which they
+# took from COCO's; versions of MMPose had them in another order.
 AP_10K = Category(
     keypoints=(
         *("left_eye", "right_eye", "nose", "neck", "root_of_tail", "left_shoulder", "left_elbow"),
@@ -190,8 +191,9 @@ AP_10K = Category(
         ("right_knee", "right_back_paw"),
     ),
     sigmas=(
-        *(0.025, 0.025, 0.026, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062),
-        *(0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
+        *(0.025, 0.025, 0.026, 0.035, 0.035),
+        *(0.079, 0.072, 0.062) * 2,
+        *(0.107, 0.087, 0.089) * 2,
     ),
     name="animal",
 )

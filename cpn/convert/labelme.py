@@ -10,6 +10,7 @@ import msgspec
 from cpn.coco.records import Coordinate, FileName, PixelCount
 from cpn.coco.strict_json import read_json
 from cpn.convert.labels import XYWH, Category, Labels, Person, Photo, Wishes, unlabelled
+from cpn.convert.photos import upright_photo_size
 from cpn.errors import UserError, one_line
 
 
@@ -18,14 +19,14 @@ class _Shape(msgspec.Struct, frozen=True):
     points: list[tuple[Coordinate, Coordinate]]
     shape_type: str = "polygon"
     group_id: int | None = None
-    flags: dict[str, Any] = {}
+    flags: dict[str, Any] | None = None
 
 
 class _File(msgspec.Struct, frozen=True, rename="camel"):
     shapes: list[_Shape]
     image_path: FileName
-    image_height: PixelCount
-    image_width: PixelCount
+    image_height: PixelCount | None = None
+    image_width: PixelCount | None = None
 
 
 class _Place(NamedTuple):
@@ -40,7 +41,7 @@ class _Place(NamedTuple):
 
 
 def read_labelme(source: Path, wishes: Wishes) -> Labels:
-    """A folder of Labelme's files: each point is a keypoint, named by its label.
+    """A folder of Labelme's files, and those below it: each point is a keypoint.
 
     Shapes of one `group_id` are one person; a photo of a single person needs none. A rectangle is
     the person's box. A point with the flag `occluded` or `hidden` set has v = 1.
@@ -53,7 +54,7 @@ def read_labelme(source: Path, wishes: Wishes) -> Labels:
     Raises:
         UserError: a file is broken, a keypoint stands twice in a person, or is not in `keypoints`.
     """
-    paths = sorted(source.glob("*.json")) if source.is_dir() else []
+    paths = sorted(source.rglob("*.json")) if source.is_dir() else []
     if not paths:
         raise UserError(f"{source}: no folder with Labelme's *.json files")
     files = [(path, read_json(path, _File)) for path in paths]
@@ -64,20 +65,31 @@ def read_labelme(source: Path, wishes: Wishes) -> Labels:
     if wishes.keypoints is None:
         labels.notes.append("keypoints in the order in which they first appear; see keypoints=[…]")
     for path, file in files:
-        name = _photo_name(path, file.image_path, wishes.images)
-        labels.photos.append(Photo(name, (file.image_height, file.image_width)))
+        name = _photo_name(path, file.image_path, wishes.images, source)
+        height, width = file.image_height, file.image_width
+        size = None if height is None or width is None else (height, width)
+        labels.photos.append(Photo(name, size))
+        _require_upright(name, wishes.images)
         _add_people(labels, path, file)
     return labels
 
 
-def _photo_name(path: Path, written: str, images: Path | None) -> str:
-    """Where the photo is below `images`, or what its file is called where it is not known to be.
+def _require_upright(name: str, images: Path | None) -> None:
+    """Points are drawn on the photo as it is shown; where it is at hand, it is looked at."""
+    if images is not None and (images / name).is_file():
+        upright_photo_size(images / name)
+
+
+def _photo_name(path: Path, written: str, images: Path | None, source: Path) -> str:
+    """Where the photo is below `images`, or below `source` where it is not known to be anywhere.
 
     The path in the file is from its own folder, on the machine that drew it.
     """
     place = PurePosixPath(written.replace("\\", "/"))
     if images is None:
-        return place.name if ".." in place.parts or place.is_absolute() else place.as_posix()
+        strange = ".." in place.parts or place.is_absolute()
+        here = PurePosixPath(path.parent.relative_to(source).as_posix())
+        return (here / (place.name if strange else place)).as_posix()
     photo = (path.parent / place).resolve()
     folder = images.resolve()
     return photo.relative_to(folder).as_posix() if photo.is_relative_to(folder) else place.name
@@ -95,6 +107,8 @@ def _add_people(labels: Labels, path: Path, file: _File) -> None:
             groups[shape.group_id].append(shape)
         else:
             labels.dropped[f"{shape.shape_type}: neither point nor rectangle"] += 1
+    if None in groups and len(groups) > 1:
+        labels.dropped["shape without group_id beside grouped ones"] += len(groups.pop(None))
     for group, shapes in groups.items():
         points = [shape for shape in shapes if shape.shape_type == "point"]
         if not points:
@@ -118,7 +132,7 @@ def _person(labels: Labels, place: _Place, points: list[_Shape], shapes: list[_S
                 f"{place}: '{one_line(shape.label)}' stands there twice; give the points of each"
                 " person a group_id of their own"
             )
-        hidden = any(shape.flags.get(flag) is True for flag in ("occluded", "hidden"))
+        hidden = any((shape.flags or {}).get(flag) is True for flag in ("occluded", "hidden"))
         row[:] = (*_only(place, shape, 1)[0], 1 if hidden else 2)
     boxes = [shape for shape in shapes if shape.shape_type == "rectangle"]
     if len(boxes) > 1:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cpn.errors import UserError, one_line
+
 FloatArray = npt.NDArray[np.float64]
 XYWH = tuple[float, float, float, float]
 
@@ -22,6 +24,9 @@ class Category:
         flip_pairs: (left, right) names that change places in a mirrored photo; None: told by name.
         sigmas: K published constants of OKS; None: nobody published any.
         name: of the category.
+
+    Raises:
+        UserError: a keypoint's name stands there twice.
     """
 
     keypoints: tuple[str, ...]
@@ -29,6 +34,11 @@ class Category:
     flip_pairs: tuple[tuple[str, str], ...] | None = None
     sigmas: tuple[float, ...] | None = None
     name: str = "person"
+
+    def __post_init__(self) -> None:
+        """Refuses names that would make two keypoints one."""
+        if repeated := [one for one, count in Counter(self.keypoints).items() if count > 1]:
+            raise UserError(f"keypoint names that stand there twice: {one_line(repeated)}")
 
 
 class Photo(NamedTuple):
@@ -39,12 +49,14 @@ class Photo(NamedTuple):
         size_hw: in pixels; None: to be read from the photo.
         id: of the source; None: to be numbered.
         crowd_index: CrowdPose's measure of how people overlap, 0 to 1.
+        video: photos of one look alike; None: those of one folder do.
     """
 
     file_name: str
     size_hw: tuple[int, int] | None = None
     id: int | None = None
     crowd_index: float | None = None
+    video: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +72,7 @@ class Person:
         is_crowd: COCO's iscrowd.
         id: of the source; None: to be numbered.
         head_box_xywh: which PCKh measures by.
+        box_is_loose: it says where the person is, not how large: the area comes from the keypoints.
     """
 
     photo: int
@@ -69,6 +82,7 @@ class Person:
     is_crowd: bool = False
     id: int | None = None
     head_box_xywh: XYWH | None = None
+    box_is_loose: bool = False
 
 
 @dataclass(frozen=True)

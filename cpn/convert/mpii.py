@@ -18,6 +18,7 @@ from cpn.errors import UserError, first_line
 PIXELS_PER_SCALE = 200.0
 SUBSETS = {"train": 1, "test": 0}
 _COUNT = len(MPII.keypoints)
+_EACH = msgspec.Meta(min_length=_COUNT, max_length=_COUNT)
 Pair = tuple[Coordinate, Coordinate]
 
 
@@ -25,17 +26,23 @@ class _Record(msgspec.Struct, frozen=True):
     """A person of train.json, valid.json and their like; coordinates from 1."""
 
     image: FileName
-    joints: Annotated[list[Pair], msgspec.Meta(min_length=_COUNT, max_length=_COUNT)]
-    joints_vis: Annotated[list[float], msgspec.Meta(min_length=_COUNT, max_length=_COUNT)]
     center: Pair
     scale: Coordinate
+    # test.json has none.
+    joints: Annotated[list[Pair], _EACH] = msgspec.field(
+        default_factory=lambda: [(0.0, 0.0)] * _COUNT
+    )
+    joints_vis: Annotated[list[float], _EACH] = msgspec.field(
+        default_factory=lambda: [0.0] * _COUNT
+    )
 
 
 def read_mpii(source: Path, wishes: Wishes) -> Labels:
     """People of `mpii_human_pose_v1_u12_1.mat`, or of train.json and valid.json.
 
     The box is the square around `objpos` with the side that `scale` says, which the benchmark gives
-    to those who crop. Coordinates become 0-based.
+    to those who crop; it is about twice as large as the person, so the area is that of a box around
+    the keypoints. Of the test people nothing but the box is published. Coordinates become 0-based.
 
     Raises:
         UserError: the file is neither, or `subset` or `head_boxes` do not fit it.
@@ -68,10 +75,11 @@ def _read_release(source: Path, in_training: int, wishes: Wishes) -> Labels:
         name = attribute(annotated, "image", "name")
         if not isinstance(name, str) or not name:
             raise UserError(f"{where}.image has no name")
-        labels.photos.append(Photo(name))
+        video = finite(attribute(annotated, "vididx"))
+        labels.photos.append(Photo(name, video=None if video is None else f"video {video:g}"))
         try:
             for rectangle in each(attribute(annotated, "annorect")):
-                _add(labels, rectangle)
+                _add(labels, rectangle, is_test=not in_training)
         except (AttributeError, IndexError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 f"{where}.annorect is not as MPII has it: {first_line(error)}"
@@ -79,9 +87,9 @@ def _read_release(source: Path, in_training: int, wishes: Wishes) -> Labels:
     return labels
 
 
-def _add(labels: Labels, rectangle: Any) -> None:  # noqa: ANN401 - a MATLAB structure
+def _add(labels: Labels, rectangle: Any, *, is_test: bool) -> None:  # noqa: ANN401 - of MATLAB
     keypoints = _release_keypoints(rectangle)
-    if not keypoints[:, 2].any():
+    if not is_test and not keypoints[:, 2].any():
         labels.dropped["no keypoints"] += 1
         return
     place, scale = attribute(rectangle, "objpos"), finite(attribute(rectangle, "scale"))
@@ -93,6 +101,7 @@ def _add(labels: Labels, rectangle: Any) -> None:  # noqa: ANN401 - a MATLAB str
             photo=len(labels.photos) - 1,
             keypoints=keypoints,
             box_xywh=box,
+            box_is_loose=True,
             head_box_xywh=_head_box([finite(attribute(rectangle, n)) for n in _HEAD_FIELDS]),
         )
     )
@@ -139,7 +148,7 @@ def _read_records(source: Path, head_boxes: Path | None) -> Labels:
         keypoints[shown, 2] = 2
         box = _square(record.center[0] - 1, record.center[1] - 1, record.scale)
         photo = position[record.image]
-        people.append(Person(photo=photo, keypoints=keypoints, box_xywh=box, head_box_xywh=head))
+        people.append(Person(photo, keypoints, box, head_box_xywh=head, box_is_loose=True))
     return Labels(MPII, [Photo(name) for name in names], people, Counter())
 
 

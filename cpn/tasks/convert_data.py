@@ -26,6 +26,7 @@ def convert_data(config: ConvertDataConfig) -> None:
     source = Path(config.source)
     if not source.exists():
         raise FileNotFoundError(f"no such file or folder: {source}")
+    _require_different_files(config)
     labels = read_labels(config.format, source, _wishes(config))
     try:
         documents = to_documents(
@@ -41,9 +42,22 @@ def convert_data(config: ConvertDataConfig) -> None:
     written = {config.out: documents.train}
     if config.val_out is not None and documents.val is not None:
         written[config.val_out] = documents.val
+    for path in written:  # a folder that cannot be made is no reason to have written half
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     for path, document in written.items():
         write_json(Path(path), document)
     _tell(config, labels, documents, written)
+
+
+def _require_different_files(config: ConvertDataConfig) -> None:
+    """Refuses to write over what is read, or one file over the other."""
+    taken = {Path(config.source).resolve(): "source"}
+    for key, path in (("out", config.out), ("val_out", config.val_out)):
+        if path is None:
+            continue
+        other = taken.setdefault(Path(path).resolve(), key)
+        if other != key:
+            raise UserError(f"{key}={path} is the same file as {other}; write to another one")
 
 
 def _wishes(config: ConvertDataConfig) -> Wishes:
@@ -69,6 +83,12 @@ def _tell(
             *(path, len(document["annotations"]), len(document["images"])),
         )
     logger.info("left out: %s", describe_dropped(documents.dropped))
+    reached = documents.share_held_out
+    if not 0.5 * config.val_share <= reached <= 1.5 * config.val_share:
+        logger.warning(
+            "val_share=%g, but %.3g of the photos with people are held out: a %s is not split",
+            *(config.val_share, reached, config.hold_out),
+        )
     category = labels.category
     logger.info("%d keypoints: %s", len(category.keypoints), ", ".join(category.keypoints))
     for line in (*_inferred(category, documents, config.box_margin), *labels.notes):

@@ -42,10 +42,15 @@ def write_mpii(path: Path) -> None:
         "x2": 19.0,
         "y2": 5.0,
     }
+    nobody = {name: person[name] for name in ("objpos", "scale")}
     photos = structs(
-        {"image": structs({"name": "a.png"}), "annorect": structs(person, {"scale": 1.0})},
+        {
+            "vididx": 3,
+            "image": structs({"name": "a.png"}),
+            "annorect": structs(person, {"scale": 1.0}),
+        },
         {"image": structs({"name": "b.png"})},
-        {"image": structs({"name": "t.png"}), "annorect": structs({"scale": 2.0})},
+        {"image": structs({"name": "t.png"}), "annorect": structs(nobody)},
     )
     release = structs({"annolist": photos, "img_train": np.array([[1, 1, 0]])})
     scipy.io.savemat(path, {"RELEASE": release})

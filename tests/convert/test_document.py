@@ -61,7 +61,7 @@ def test_people_without_a_box_are_counted() -> None:
     documents = to_documents(labels, images=None, box_margin=0.1)
     assert documents.dropped == {"no box, and too few keypoints to make one": 2}
     assert [record["id"] for record in documents.train["annotations"]] == [3]
-    with pytest.raises(UserError, match="nobody with a labelled keypoint"):
+    with pytest.raises(UserError, match=r"nobody is left.*too few keypoints"):
         to_documents(Labels(PAIR, [Photo("a.png", (9, 9))], [alone]), images=None, box_margin=0.1)
 
 
@@ -123,7 +123,7 @@ def test_folders_stay_together() -> None:
     assert documents.val is not None
     assert len({image["file_name"][0] for image in documents.val["images"]}) == 1
     assert len(documents.val["images"]) == 2
-    with pytest.raises(UserError, match="the photos are in one folder, which cannot be split"):
+    with pytest.raises(UserError, match="all people are in one folder, which cannot be split"):
         to_documents(
             _labels("u/1.png", "u/2.png"),
             images=None,
@@ -131,3 +131,62 @@ def test_folders_stay_together() -> None:
             val_share=0.5,
             hold_out="folder",
         )
+
+
+def test_a_long_video_does_not_become_the_validation_set() -> None:
+    names = [f"long/{k}.png" for k in range(90)] + [f"{v}/{k}.png" for v in range(9) for k in "ab"]
+    for seed in range(5):
+        documents = to_documents(
+            _labels(*names),
+            images=None,
+            box_margin=0.1,
+            val_share=0.1,
+            hold_out="folder",
+            seed=seed,
+        )
+        assert documents.val is not None
+        assert 10 <= len(documents.val["images"]) <= 12
+        assert documents.share_held_out == len(documents.val["images"]) / 108
+    both = _labels("u/1.png", *(f"v/{k}.png" for k in range(9)))
+    documents = to_documents(both, images=None, box_margin=0.1, val_share=0.01, hold_out="folder")
+    assert documents.share_held_out == 0.1  # there is no smaller one
+
+
+def test_videos_are_told_apart_where_the_source_knows_them() -> None:
+    labels = _labels("1.png", "2.png", "3.png", "4.png")
+    labels.photos[:] = [
+        photo._replace(video=f"video {k % 2}") for k, photo in enumerate(labels.photos)
+    ]
+    documents = to_documents(labels, images=None, box_margin=0.1, val_share=0.5, hold_out="folder")
+    assert documents.val is not None
+    names = {image["file_name"] for image in documents.val["images"]}
+    assert names in ({"1.png", "3.png"}, {"2.png", "4.png"})
+
+
+def test_somebody_is_in_the_photos_that_are_held_out() -> None:
+    labels = _labels(*(f"{k}.png" for k in range(50)))
+    del labels.people[2:]
+    for seed in range(5):
+        documents = to_documents(labels, images=None, box_margin=0.1, val_share=0.1, seed=seed)
+        assert documents.val is not None
+        assert len(documents.val["annotations"]) == 1
+        assert len(documents.train["annotations"]) == 1
+
+
+def test_a_box_without_area_is_made_anew_and_a_loose_one_gives_no_area() -> None:
+    photo = Photo("a.png", (62, 100))
+    empty, loose = (
+        _person(box_xywh=(3, 3, 0, 0)),
+        _person(box_xywh=(0, 0, 90, 60), box_is_loose=True),
+    )
+    documents = to_documents(Labels(PAIR, [photo], [empty, loose]), images=None, box_margin=0.1)
+    made, given = documents.train["annotations"]
+    assert made["bbox"] == [6, 16, 28, 46]
+    assert documents.boxes_made == 1
+    assert given["bbox"] == [0, 0, 90, 60]
+    assert made["area"] == given["area"] == round(0.53 * 28 * 46, 2)
+
+
+def test_photos_of_one_name_are_refused() -> None:
+    with pytest.raises(UserError, match=r"a\.png: 2 photos would have this name \(1 such"):
+        to_documents(_labels("a.png", "b.png", "a.png"), images=None, box_margin=0.1)

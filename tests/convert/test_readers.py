@@ -12,7 +12,7 @@ from cpn.convert.cvat import read_cvat
 from cpn.convert.deeplabcut import read_deeplabcut
 from cpn.convert.known import WHOLEBODY_PARTS
 from cpn.convert.labelme import read_labelme
-from cpn.convert.labels import Wishes
+from cpn.convert.labels import Photo, Wishes
 from cpn.convert.lsp import read_lsp
 from cpn.convert.mpii import read_mpii
 from cpn.convert.yolo import read_yolo_pose
@@ -26,7 +26,7 @@ NOTHING = Wishes()
 def test_mpii_counts_from_0_and_keeps_head_and_place(tmp_path: Path) -> None:
     sources.write_mpii(tmp_path / "m.mat")
     labels = read_mpii(tmp_path / "m.mat", NOTHING)
-    assert [photo.file_name for photo in labels.photos] == ["a.png", "b.png"]
+    assert labels.photos == [Photo("a.png", video="video 3"), Photo("b.png")]
     (person,) = labels.people
     marked = {k: row.tolist() for k, row in enumerate(person.keypoints) if row[2]}
     assert marked == {0: [10, 20, 2], 5: [30, 40, 1], 9: [20, 5, 2]}  # no is_visible: visible
@@ -35,7 +35,9 @@ def test_mpii_counts_from_0_and_keeps_head_and_place(tmp_path: Path) -> None:
     assert labels.dropped == {"no keypoints": 1}
     test = read_mpii(tmp_path / "m.mat", Wishes(subset="test"))
     assert [photo.file_name for photo in test.photos] == ["t.png"]
-    assert not test.people
+    (nobody_labelled,) = test.people
+    assert not nobody_labelled.keypoints.any()
+    assert nobody_labelled.box_xywh == pytest.approx((10, 10, 40, 40))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_crowdpose_keeps_ids_and_crowd_index(tmp_path: Path) -> None:
     document = coco_like(14)
     document["images"][0]["crowdIndex"] = 0.25
     labels = read_crowdpose(write_json(tmp_path / "c.json", document), NOTHING)
-    assert labels.photos == [("a.png", (60, 80), 7, 0.25)]
+    assert labels.photos == [Photo("a.png", (60, 80), 7, 0.25)]
     (person,) = labels.people
     assert (person.id, person.box_xywh, person.area) == (3, (10, 10, 20, 30), None)
     assert person.keypoints[1].tolist() == [1, 2, 2]
@@ -241,7 +243,7 @@ def test_labelme_groups_points_into_people(tmp_path: Path) -> None:
     )
     labels = read_labelme(folder, NOTHING)
     assert labels.category.keypoints == ("head", "foot")
-    assert labels.photos == [("a.png", SIZE_HW, None, None)]  # "..\\photos\\a.png" of Windows
+    assert labels.photos == [Photo("a.png", SIZE_HW)]  # "..\\photos\\a.png" of Windows
     (below,) = read_labelme(folder, Wishes(images=tmp_path)).photos
     assert below.file_name == "photos/a.png"
     (elsewhere,) = read_labelme(folder, Wishes(images=tmp_path / "other")).photos
@@ -427,5 +429,6 @@ def test_labelme_wants_known_labels_and_files(tmp_path: Path) -> None:
     sources.write_labelme(tmp_path / "l", "a", labelme_point("hed", 1, 1))
     with pytest.raises(UserError, match=r"point 'hed' is not among the keypoints \['head'\]"):
         read_labelme(tmp_path / "l", Wishes(keypoints=("head",)))
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no folder with Labelme's \*\.json"):
-        read_labelme(tmp_path, NOTHING)
+        read_labelme(tmp_path / "empty", NOTHING)

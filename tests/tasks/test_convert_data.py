@@ -174,7 +174,7 @@ def test_nothing_is_written_where_the_source_is_broken(tmp_path: Path) -> None:
     document["annotations"][0]["keypoints"] = None
     document["annotations"][0]["bbox"] = [0, 0, 0, 0]
     source = write_json(tmp_path / "c.json", document)
-    with pytest.raises(UserError, match=r"c\.json: nobody with a labelled keypoint"):
+    with pytest.raises(UserError, match=r"c\.json: nobody is left.*a box without area"):
         convert_data(_config(tmp_path, "crowdpose", source))
     assert not (tmp_path / "out.json").exists()
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
@@ -202,9 +202,40 @@ def test_a_key_that_would_do_nothing_is_refused(
     [
         ({"val_out": "v.json"}, "val_out and val_share go together"),
         ({"val_share": 0.1}, "val_out and val_share go together"),
-        ({"val_out": "o.json", "val_share": 0.1, "out": "o.json"}, "another file than out"),
     ],
 )
 def test_the_keys_must_fit(tmp_path: Path, values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _config(tmp_path, "lsp", tmp_path, **values)
+
+
+@pytest.mark.parametrize(
+    ("out", "more", "message"),
+    [
+        ("c.json", {}, "out=.* is the same file as source"),
+        ("x/../c.json", {}, "out=.* is the same file as source"),
+        ("o.json", {"val_out": "./o.json", "val_share": 0.5}, "val_out=.* same file as out"),
+    ],
+)
+def test_nothing_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, more: dict[str, Any], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write_json(tmp_path / "c.json", coco_like(14))
+    before = source.read_bytes()
+    with pytest.raises(UserError, match=message):
+        convert_data(_config(tmp_path, "crowdpose", source, out=out, **more))
+    assert [file.name for file in tmp_path.iterdir()] == ["c.json"]
+    assert source.read_bytes() == before
+
+
+def test_a_share_that_is_not_reached_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [f"labeled-data/v{v}/{k}.png,1,2,9,9" for v in range(2) for k in range(4)]
+    header = "scorer,a,a,a,a\nbodyparts,n,n,t,t\ncoords,x,y,x,y\n"
+    source = _text(tmp_path / "d.csv", header + "\n".join(lines) + "\n")
+    photos = _photos(tmp_path, *(line.partition(",")[0] for line in lines))
+    val = {"val_out": str(tmp_path / "v.json"), "val_share": 0.1, "hold_out": "folder"}
+    convert_data(_config(tmp_path, "deeplabcut", source, **photos, **val))
+    assert "val_share=0.1, but 0.5 of the photos with people are held out" in caplog.text
